@@ -1,0 +1,67 @@
+package mem
+
+import "unsafe"
+
+// Read returns a copy of the T at p.
+func Read[T any](p Ptr) T {
+	if !wordCopy {
+		return *(*T)(p.p)
+	}
+	var v T
+	loadWords(unsafe.Pointer(&v), p.p, unsafe.Sizeof(v))
+	return v
+}
+
+// ReadInto copies the T at p to *dst, which only the caller can reach.
+func ReadInto[T any](dst *T, p Ptr) {
+	if !wordCopy {
+		*dst = *(*T)(p.p)
+		return
+	}
+	loadWords(unsafe.Pointer(dst), p.p, unsafe.Sizeof(*dst))
+}
+
+// Write copies *v to p.
+func Write[T any](p Ptr, v *T) {
+	if !wordFill {
+		*(*T)(p.p) = *v
+		return
+	}
+	storeWords(p.p, unsafe.Pointer(v), unsafe.Sizeof(*v))
+}
+
+// CopyOut fills dst with the bytes at p.
+func CopyOut(dst []byte, p Ptr) {
+	if !wordCopy {
+		copy(dst, unsafe.Slice((*byte)(p.p), len(dst)))
+		return
+	}
+	loadWords(unsafe.Pointer(unsafe.SliceData(dst)), p.p, uintptr(len(dst)))
+}
+
+// CopyIn copies src to p.
+func CopyIn(p Ptr, src []byte) {
+	if !wordFill {
+		copy(unsafe.Slice((*byte)(p.p), len(src)), src)
+		return
+	}
+	storeWords(p.p, unsafe.Pointer(unsafe.SliceData(src)), uintptr(len(src)))
+}
+
+// CopyInString copies the bytes of s to p.
+func CopyInString(p Ptr, s string) {
+	if !wordFill {
+		copy(unsafe.Slice((*byte)(p.p), len(s)), s)
+		return
+	}
+	storeWords(p.p, unsafe.Pointer(unsafe.StringData(s)), uintptr(len(s)))
+}
+
+// Zero clears n bytes at p.
+func Zero(p Ptr, n uint64) {
+	if !wordFill {
+		clear(unsafe.Slice((*byte)(p.p), n))
+		return
+	}
+	zeroWords(p.p, uintptr(n))
+}
