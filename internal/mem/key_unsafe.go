@@ -2,9 +2,18 @@ package mem
 
 import "unsafe"
 
-// TextPtr returns the address of the first byte of s, for hashing and comparing
-// it. The result must not outlive s.
-func TextPtr(s string) Ptr { return Ptr{unsafe.Pointer(unsafe.StringData(s))} }
+// text is how Go represents a string.
+type text struct {
+	p unsafe.Pointer
+	n int
+}
+
+// TextKey returns address and length of the bytes of *k, for hashing and
+// comparing them. The kind of K must be string. The result must not outlive *k.
+func TextKey[K any](k *K) (Ptr, uint64) {
+	t := (*text)(unsafe.Pointer(k))
+	return Ptr{t.p}, uint64(t.n)
+}
 
 // Load8 returns the byte at p.
 func Load8(p Ptr) uint64 { return uint64(*(*byte)(p.p)) }
