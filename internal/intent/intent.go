@@ -1,0 +1,231 @@
+package intent
+
+import (
+	"math/bits"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
+	"github.com/shmkit/shmkit/internal/psync"
+)
+
+// Table gives access to the records of all slots of an arena.
+type Table struct {
+	view   *mem.View
+	slots  *psync.Table
+	off    uint64 // of the first slot's first record
+	stride uint64 // between slots
+	pages  *pages.Table
+}
+
+// NewTable returns the records that begin at off in the first slot.
+func NewTable(v *mem.View, slots *psync.Table, off, stride uint64, pt *pages.Table) *Table {
+	return &Table{view: v, slots: slots, off: off, stride: stride, pages: pt}
+}
+
+func (t *Table) record(slot, i int) *Record {
+	return mem.Must[Record](t.view, t.off+uint64(slot)*t.stride+uint64(i)*Size)
+}
+
+// Named appends to buf the offsets of all blocks that open records name. It
+// reads one record after the other: a name stands from before the block is
+// freed until the last settle, so a block that was freed before the scan began
+// and is not seen in it is not named and can't be named anew.
+func (t *Table) Named(buf []uint64) []uint64 {
+	for s := range t.slots.High() {
+		if _, used := t.slots.Current(s); !used {
+			continue
+		}
+		for i := range PerSlot {
+			r := t.record(s, i)
+			switch r.op.Load() & opMask {
+			case opNone, opRename:
+				continue
+			}
+			if ref := r.old.Load() & RefMask; ref != 0 {
+				buf = append(buf, ref)
+			}
+			if ref := r.new.Load() & RefMask; ref != 0 {
+				buf = append(buf, ref)
+			}
+		}
+	}
+	return buf
+}
+
+// Pool hands the records of the own slot out to goroutines. It lives in this
+// process only.
+type Pool struct {
+	records [PerSlot]*Record
+	taken   atomic.Uint64
+	closed  atomic.Bool
+}
+
+// NewPool returns the pool of the owner's slot, whose records are all closed.
+func (t *Table) NewPool(slot int) *Pool {
+	p := &Pool{}
+	for i := range p.records {
+		p.records[i] = t.record(slot, i)
+	}
+	return p
+}
+
+// Take returns a record and its index for Give. It waits while all are in use,
+// and fails when the pool is closed.
+func (p *Pool) Take() (r *Record, i int, ok bool) { return p.take(0, PerSlot-nested) }
+
+// TakeNested is Take for one who may hold a record already, or a record whose
+// holder waits for what this one is for. Its few records are never held by
+// anybody who waits for another one.
+func (p *Pool) TakeNested() (r *Record, i int, ok bool) { return p.take(PerSlot-nested, PerSlot) }
+
+// nested is the number of records kept for TakeNested.
+const nested = 2
+
+func (p *Pool) take(from, to int) (r *Record, i int, ok bool) {
+	for try := 0; ; try++ {
+		taken := p.taken.Load()
+		i := from + bits.TrailingZeros64(^(taken >> from))
+		if i < to && p.taken.CompareAndSwap(taken, taken|1<<i) {
+			if p.closed.Load() {
+				p.Give(i)
+				return nil, 0, false
+			}
+			return p.records[i], i, true
+		}
+		if p.closed.Load() {
+			return nil, 0, false
+		}
+		if i >= to {
+			pause(try)
+		}
+	}
+}
+
+// pause lets others run, and sleeps when that has not helped: whoever holds the
+// records may himself wait for a process that is stopped.
+func pause(try int) {
+	if try < 64 {
+		runtime.Gosched()
+		return
+	}
+	time.Sleep(min(time.Millisecond, time.Duration(try)*time.Microsecond))
+}
+
+// Give returns a closed record.
+func (p *Pool) Give(i int) { p.taken.And(^(uint64(1) << i)) }
+
+// Barrier returns when every record that was taken before has been given back
+// once: operations that began before have ended.
+func (p *Pool) Barrier() {
+	for i := range PerSlot {
+		if _, _, ok := p.take(i, i+1); ok {
+			p.Give(i)
+		}
+	}
+}
+
+// Close refuses further Takes and reports whether all records are back.
+func (p *Pool) Close() bool {
+	p.closed.Store(true)
+	return p.taken.Load() == 0
+}
+
+// Alloc opens the record: the block at ref is about to be marked used.
+func (r *Record) Alloc(ref uint64) {
+	r.old.Put(0)
+	r.new.Put(ref)
+	r.op.Store(opAlloc) // survivor: frees the block if it was marked
+}
+
+// Change is what a replace does beside storing the target.
+type Change struct {
+	Lock    uint64 // offset of the lock word held
+	Target  uint64 // offset of the word to store
+	Old     uint64 // what it holds: a reference word
+	New     uint64 // what it shall hold: the block of the open alloc with its high bits, or 0
+	Version uint64 // offset of the word to raise; 0: none
+	Count   uint64 // offset of the counter to set; 0: none
+	After   uint64 // what to set it to
+}
+
+// Replace opens the record for the change c, under its lock. The caller then
+// stores the target, raises the version, frees the old block and sets the
+// count, in this order, and closes the record.
+func (r *Record) Replace(c *Change) {
+	r.fill(c)
+	r.op.Store(c.Lock<<8 | opReplace) // survivor: target holds old: rolls back
+}
+
+// Rename opens the record for a change of the target that frees nothing, and
+// then clears the word at also.
+func (r *Record) Rename(c *Change, also uint64) {
+	r.fill(c)
+	r.extra.Put(also)
+	r.op.Store(c.Lock<<8 | opRename) // survivor: target holds old: nothing happened
+}
+
+// Apply carries out the change c under its record, step by step, and closes
+// it.
+func (t *Table) Apply(r *Record, c *Change) {
+	r.Replace(c)
+	mem.Must[psync.Word64](t.view, c.Target).Store(c.New) // survivor: target holds new: rolls forward
+	if c.Version != 0 {
+		v := mem.Must[psync.Word64](t.view, c.Version)
+		v.Store(v.Load() + 1) // survivor: raises it once more
+	}
+	t.free(c.Old) // survivor: sees it freed, and named
+	if c.Count != 0 {
+		mem.Must[psync.Word64](t.view, c.Count).Store(c.After) // survivor: stores the same
+	}
+	r.Close()
+}
+
+func (r *Record) fill(c *Change) {
+	r.target.Put(c.Target)
+	r.old.Put(c.Old)
+	r.new.Put(c.New)
+	r.version.Put(c.Version)
+	r.count.Put(c.Count)
+	r.after.Put(c.After)
+}
+
+// MakeRun opens the record for a run of n pages at ref, under the run lock.
+func (r *Record) MakeRun(lock, ref, n uint64) {
+	r.old.Put(0)
+	r.new.Put(ref)
+	r.extra.Put(n)
+	r.op.Store(lock<<8 | opMake) // survivor: takes apart what there is of it
+}
+
+// BreakRun opens the record for taking apart the run of n pages at ref, under
+// the run lock.
+func (r *Record) BreakRun(lock, ref, n uint64) {
+	r.old.Put(ref)
+	r.new.Put(0)
+	r.extra.Put(n)
+	r.op.Store(lock<<8 | opBreak) // survivor: nothing begun: the run stays freed
+}
+
+// Made turns the record of a run that is complete into one of its block.
+func (r *Record) Made() { r.op.Store(opAlloc) }
+
+// Close closes the record: the operation is done, or nothing of it is left.
+func (r *Record) Close() { r.op.Store(opNone) }
+
+// Lock returns the offset of the lock under which the record was opened, and
+// whether it is open under a lock.
+func (r *Record) Lock() (uint64, bool) {
+	op := r.op.Load()
+	return op >> 8, op&opMask >= opReplace
+}
+
+// Reserved returns the block of an open alloc record.
+func (r *Record) Reserved() (ref uint64, ok bool) {
+	return r.new.Load() & RefMask, r.op.Load()&opMask == opAlloc
+}
+
+// Open reports whether the record is open.
+func (r *Record) Open() bool { return r.op.Load()&opMask != opNone }

@@ -1,0 +1,125 @@
+package intent
+
+import (
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestNamed(t *testing.T) {
+	o := open(t)
+	require.ElementsMatch(t, []uint64{o.new}, o.dead.Named(nil))
+	o.replace(nil)
+	require.ElementsMatch(t, []uint64{o.old, o.new}, o.dead.Named(nil))
+	s := o.attach()
+	require.ElementsMatch(t, []uint64{1, o.old, o.new}, s.Named([]uint64{1}), "appended, seen by others")
+	o.dead.kill()
+	require.ElementsMatch(t, []uint64{o.old, o.new}, s.Named(nil), "and after death")
+	s.mustRecover(1)
+	require.Empty(t, s.Named(nil))
+	o.r.op.Store(lockAt<<8 | opReplace)
+	require.Empty(t, s.Named(nil), "a free slot names nothing")
+}
+
+// The rule of the scan, while records change: a block that is freed is not
+// handed out as long as a record names it. Each writer frees blocks under a
+// record, and says so before and after; the collector takes them back.
+func TestNamed_WhileRecordsChange(t *testing.T) {
+	w := newWorld(t, 8)
+	collector := w.attach()
+	pg := collector.page()
+	const cells = 8
+	var owner [cells]atomic.Uint64 // the block whose record is open, by writer
+	rounds := 4000
+	if testing.Short() {
+		rounds = 400
+	}
+	var all sync.WaitGroup
+	stop := make(chan struct{})
+	blocks := make(chan uint64, 64)
+	for g := range 3 {
+		d := w.attach()
+		all.Go(func() {
+			r, i := d.take()
+			defer d.pool.Give(i)
+			for range rounds {
+				ref := <-blocks
+				owner[g].Store(ref)
+				r.Replace(&Change{Lock: uint64(lockAt), Target: targetAt(g), Old: ref})
+				d.free(ref)
+				for range rand.IntN(50) {
+					d.Named(nil)
+				}
+				owner[g].Store(0)
+				r.Close()
+			}
+		})
+	}
+	go func() { all.Wait(); close(stop) }()
+	r, i := collector.take()
+	defer collector.pool.Give(i)
+	live := 0
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		ref := collector.reserve(r, pg)
+		if ref == 0 {
+			continue
+		}
+		for g := range owner {
+			if owner[g].Load() == ref {
+				t.Fatalf("block %#x was handed out while the record of writer %d named it", ref, g)
+			}
+		}
+		r.Close() // the writer owns it now
+		live++
+		select {
+		case blocks <- ref:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// Two goroutines share a page through the busy lease; what they are given is
+// never the same.
+func TestB2_TwoGoroutinesOnePage(t *testing.T) {
+	w := newWorld(t, 1)
+	d := w.attach()
+	pg := d.page()
+	var mu sync.Mutex
+	var got []uint64
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			for range 32 {
+				r, i := d.take()
+				var ref uint64
+				for ref == 0 {
+					if !d.pages.Busy(pg, class, d.owner.ID()) {
+						continue
+					}
+					ref, _ = d.pages.Pick(pg, class)
+					r.Alloc(ref)
+					d.pages.Mark(pg, class, ref)
+					d.pages.Idle(pg, class, d.owner.ID())
+				}
+				r.Close()
+				d.pool.Give(i)
+				mu.Lock()
+				got = append(got, ref)
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(got)
+	require.Len(t, slices.Compact(got), 64)
+}

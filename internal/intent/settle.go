@@ -1,0 +1,169 @@
+package intent
+
+import (
+	"fmt"
+
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
+)
+
+// SettleLock settles the record that names the lock whose word is at off. The
+// caller holds the lock, taken over from the dead: no living process has an
+// open record for it.
+func (t *Table) SettleLock(off uint64) error {
+	for s := range t.slots.High() {
+		for i := range PerSlot {
+			r := t.record(s, i)
+			op := r.op.Load()
+			if op>>8 != off || op&opMask < opReplace {
+				continue
+			}
+			if err := t.settle(r, op&opMask, s); err != nil {
+				return fmt.Errorf("record %d of slot %d: %w", i, s, err)
+			}
+		}
+	}
+	return nil
+}
+
+// SettleSlot settles every open record of a slot whose attach is dead. The
+// caller holds the claim byte. underLock is called for a record that names a
+// lock: it takes the lock and gives it back, which settles the record.
+func (t *Table) SettleSlot(slot int, underLock func(off uint64) error) error {
+	for i := range PerSlot {
+		r := t.record(slot, i)
+		op := r.op.Load()
+		if op&opMask >= opReplace {
+			if err := underLock(op >> 8); err != nil {
+				return err
+			}
+			op = r.op.Load()
+		}
+		switch op & opMask {
+		case opNone:
+		case opAlloc:
+			if err := t.settle(r, opAlloc, slot); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("%w: record %d of slot %d names the lock at %#x, whose holder has not settled it", mem.ErrCorrupt, i, slot, op>>8)
+		}
+	}
+	return nil
+}
+
+// settle brings one record to its end. Every step can be repeated.
+func (t *Table) settle(r *Record, op uint64, slot int) error {
+	t.pages.Refresh() // what the record speaks of may lie in space that the dead has added
+	switch op {
+	case opAlloc:
+		t.free(r.new.Load()) // survivor: finds it freed, and named
+	case opReplace:
+		if err := t.settleReplace(r); err != nil {
+			return err
+		}
+	case opRename:
+		if err := t.settleRename(r); err != nil {
+			return err
+		}
+	case opMake:
+		t.settleMake(r, slot)
+	case opBreak:
+		t.settleBreak(r, slot)
+	default:
+		return fmt.Errorf("%w: unknown op %d", mem.ErrCorrupt, op)
+	}
+	r.Close()
+	return nil
+}
+
+func (t *Table) free(word uint64) {
+	if ref := word & RefMask; ref != 0 {
+		t.pages.Settle(ref)
+	}
+}
+
+// settleReplace reads all that the record leads to before it changes anything:
+// a record that is wrong in one point is believed in none.
+func (t *Table) settleReplace(r *Record) error {
+	published, err := t.published(r)
+	if err != nil {
+		return err
+	}
+	if !published {
+		t.free(r.new.Load())
+		return nil
+	}
+	version, err := t.optional(r.version.Load())
+	if err != nil {
+		return err
+	}
+	count, err := t.optional(r.count.Load())
+	if err != nil {
+		return err
+	}
+	if version != nil {
+		version.Store(version.Load() + 1) // raised twice is as good as once, never is not (B18)
+	}
+	t.free(r.old.Load())
+	if count != nil {
+		count.Store(r.after.Load())
+	}
+	return nil
+}
+
+// optional returns the word at a stored offset, nil for offset 0.
+func (t *Table) optional(off uint64) (*psync.Word64, error) {
+	if off == 0 {
+		return nil, nil
+	}
+	return mem.At[psync.Word64](t.view, off)
+}
+
+// published reports whether the target holds new. If it holds neither new nor
+// old, the record is not to be believed and nothing may be freed (B17).
+func (t *Table) published(r *Record) (bool, error) {
+	target, err := mem.At[psync.Word64](t.view, r.target.Load())
+	if err != nil {
+		return false, err
+	}
+	switch word := target.Load(); word {
+	case r.new.Load():
+		return true, nil
+	case r.old.Load():
+		return false, nil
+	default:
+		return false, fmt.Errorf("%w: the word at %#x holds %#x, want old %#x or new %#x", mem.ErrCorrupt, r.target.Load(), word, r.old.Load(), r.new.Load())
+	}
+}
+
+func (t *Table) settleRename(r *Record) error {
+	published, err := t.published(r)
+	if err != nil || !published {
+		return err
+	}
+	also, err := mem.At[psync.Word64](t.view, r.extra.Load())
+	if err != nil {
+		return err
+	}
+	also.And(^NameMask)
+	return nil
+}
+
+func (t *Table) settleMake(r *Record, slot int) {
+	ref := r.new.Load() & RefMask
+	if p := t.pages.PageAt(ref); t.pages.IsRun(p) && t.pages.RunAt(p) == ref {
+		t.pages.Settle(ref) // it was complete: a block without destination
+		return
+	}
+	t.breakClaimed(ref, r.extra.Load(), slot)
+}
+
+func (t *Table) settleBreak(r *Record, slot int) {
+	// Not begun: the run stays, freed, until the next collector comes.
+	t.breakClaimed(r.old.Load()&RefMask, r.extra.Load(), slot)
+}
+
+func (t *Table) breakClaimed(ref, n uint64, slot int) {
+	t.pages.BreakClaimed(t.pages.PageAt(ref), min(n, t.pages.Geometry().MaxPages), slot)
+}

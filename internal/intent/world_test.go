@@ -1,0 +1,207 @@
+package intent
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
+	"github.com/shmkit/shmkit/internal/psync"
+)
+
+// A world is as much of an arena as records need: slots, pages, one lock, and
+// words to publish in. Processes come, die and recover in one test process.
+const (
+	highAt    = 0
+	lockAt    = 128
+	versionAt = 256
+	countAt   = 264
+	targetsAt = 512
+	slotsAt   = 1024
+	slots     = 4
+	stride    = 2048
+	leasesAt  = slotsAt + 128 + PerSlot*Size
+	class     = 4 // 64 bytes, as many as bits in a word
+)
+
+type world struct {
+	t     testing.TB
+	view  *mem.View
+	locks *psync.Local
+	plan  pages.Geometry
+}
+
+type proc struct {
+	*Table
+	w     *world
+	locks psync.Bytes
+	owner *psync.Owner
+	pool  *Pool
+	rotor uint64
+}
+
+func newWorld(t testing.TB, n uint64) *world {
+	t.Helper()
+	g, err := pages.Plan(slotsAt+slots*stride, 1<<16+n<<12, 12)
+	require.NoError(t, err)
+	w := &world{t: t, view: mem.NewView(make([]byte, g.End(n)), g.End(n)), locks: psync.NewLocal(), plan: g}
+	w.table(w.locks.Holder()).pages.Commit(0, n)
+	return w
+}
+
+func (w *world) word(off uint64) *psync.Word64 { return mem.Must[psync.Word64](w.view, off) }
+
+func (w *world) target(i int) *psync.Word64 { return w.word(targetAt(i)) }
+
+func targetAt(i int) uint64 { return targetsAt + uint64(i)*8 }
+
+func (w *world) table(locks psync.Bytes) *Table {
+	pt, err := pages.NewTable(w.view, w.plan, func() {})
+	require.NoError(w.t, err)
+	st := psync.NewTable(w.view, slotsAt, stride, slots, w.word(highAt), locks)
+	return NewTable(w.view, st, slotsAt+128, stride, pt)
+}
+
+// attach is a process that comes.
+func (w *world) attach() *proc {
+	p := &proc{w: w, locks: w.locks.Holder()}
+	p.Table = w.table(p.locks)
+	var err error
+	p.owner, err = p.slots.Attach(p.settleDead)
+	require.NoError(w.t, err)
+	p.pool = p.NewPool(p.slot())
+	return p
+}
+
+func (p *proc) slot() int { return p.owner.ID().Slot() }
+
+func (p *proc) lease(slot int) *psync.Word64 { return p.w.word(leasesAt + uint64(slot)*stride) }
+
+// kill is the death of the process, at whatever it was doing.
+func (p *proc) kill() { require.NoError(p.w.t, p.locks.Close()) }
+
+// settleDead mends what a dead process left: records first, then its lease.
+func (p *proc) settleDead(me *psync.Owner, dead psync.ID) error {
+	err := p.SettleSlot(dead.Slot(), func(off uint64) error {
+		lock, err := mem.At[psync.Mutex](p.view, off)
+		if err != nil {
+			return err
+		}
+		return lock.Settle(me, func() error { return p.SettleLock(off) })
+	})
+	if err != nil {
+		return err
+	}
+	if l := p.lease(dead.Slot()); l.Load() != 0 {
+		p.pages.Pass(l.Load()-1, dead.Slot())
+		l.Store(0)
+	}
+	return nil
+}
+
+func (p *proc) recover() (int, error) { return p.slots.Recover(p.owner, p.settleDead) }
+
+func (p *proc) mustRecover(n int) {
+	p.w.t.Helper()
+	got, err := p.recover()
+	require.NoError(p.w.t, err)
+	require.Equal(p.w.t, n, got)
+}
+
+// page leases a page of the class, a fresh one or one that somebody gave up.
+func (p *proc) page() uint64 {
+	p.w.t.Helper()
+	pg, ok := p.pages.TakeClass(class, p.owner.ID(), p.lease(p.slot()), &p.rotor)
+	if ok {
+		p.pages.Idle(pg, class, p.owner.ID())
+		return pg
+	}
+	pg, ok = p.pages.TakeFree(class, p.owner.ID(), p.lease(p.slot()), &p.rotor)
+	require.True(p.w.t, ok, "no page")
+	return pg
+}
+
+// reserve takes a block of the page under the record's name, after a
+// collection; 0: there is none.
+func (p *proc) reserve(r *Record, pg uint64) uint64 {
+	p.w.t.Helper()
+	require.True(p.w.t, p.pages.Busy(pg, class, p.owner.ID()))
+	defer p.pages.Idle(pg, class, p.owner.ID())
+	p.pages.Collect(pg, class, func() []uint64 { return p.Named(nil) })
+	off, ok := p.pages.Pick(pg, class)
+	if !ok {
+		return 0
+	}
+	r.Alloc(off)
+	p.pages.Mark(pg, class, off)
+	return off
+}
+
+// take gets a record.
+func (p *proc) take() (*Record, int) {
+	p.w.t.Helper()
+	r, i, ok := p.pool.Take()
+	require.True(p.w.t, ok)
+	return r, i
+}
+
+// store publishes a new block in target i and frees what was there.
+func (p *proc) store(i int, pg uint64) uint64 {
+	p.w.t.Helper()
+	r, n := p.take()
+	defer p.pool.Give(n)
+	ref := p.reserve(r, pg)
+	require.NotZero(p.w.t, ref)
+	c := p.change(i, ref)
+	p.locked(func() { p.Apply(r, &c) })
+	return ref
+}
+
+func (p *proc) change(i int, ref uint64) Change {
+	return Change{
+		Lock: lockAt, Target: targetAt(i), Old: p.w.target(i).Load(), New: ref,
+		Version: versionAt, Count: countAt, After: p.w.word(countAt).Load() + 1,
+	}
+}
+
+func (p *proc) locked(f func()) {
+	p.w.t.Helper()
+	lock := mem.Must[psync.Mutex](p.view, lockAt)
+	require.NoError(p.w.t, lock.Lock(p.owner, func() error { return p.SettleLock(lockAt) }))
+	f()
+	lock.Unlock()
+}
+
+// lockDead takes the lock and leaves it as one does who is killed then.
+func (p *proc) lockDead() {
+	p.w.t.Helper()
+	lock := mem.Must[psync.Mutex](p.view, lockAt)
+	require.NoError(p.w.t, lock.Lock(p.owner, func() error { return p.SettleLock(lockAt) }))
+}
+
+// inUse returns the blocks in use.
+func (w *world) inUse() (refs []uint64) {
+	w.t.Helper()
+	c := w.table(w.locks.Holder()).pages.Census(func(b pages.Block) { refs = append(refs, b.Off) })
+	require.Empty(w.t, c.Problems)
+	return refs
+}
+
+// published returns what the targets hold.
+func (w *world) published(n int) (refs []uint64) {
+	for i := range n {
+		if ref := w.target(i).Load() & RefMask; ref != 0 {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// accounted checks that the blocks in use are those of the first n targets.
+func (w *world) accounted(n int) {
+	w.t.Helper()
+	require.ElementsMatch(w.t, w.published(n), w.inUse())
+}
+
+func isOpen(r *Record) bool { return r.op.Load()&opMask != opNone }

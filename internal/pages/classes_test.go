@@ -1,0 +1,233 @@
+package pages
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// handMade is every class of every page size, computed by hand: block size,
+// blocks in a page, bytes of bits at the start of the page. A page of up to 64
+// blocks has its bits in the page table. Beyond, used and freed bits take 16
+// bytes for every 64 blocks that would fit without them.
+var handMade = map[uint][][3]uint64{
+	12: {
+		{16, 252, 64}, {24, 168, 48}, {32, 127, 32}, {48, 84, 32}, {64, 64, 0}, {96, 42, 0},
+		{128, 32, 0}, {192, 21, 0}, {256, 16, 0}, {384, 10, 0}, {512, 8, 0}, {584, 7, 0},
+		{680, 6, 0}, {816, 5, 0}, {1024, 4, 0}, {1360, 3, 0}, {2048, 2, 0},
+	},
+	14: {
+		{16, 1008, 256}, {24, 675, 176}, {32, 508, 128}, {48, 339, 96}, {64, 255, 64}, {96, 170, 48},
+		{128, 127, 32}, {192, 85, 32}, {256, 64, 0}, {384, 42, 0}, {512, 32, 0}, {768, 21, 0},
+		{1024, 16, 0}, {1536, 10, 0}, {2048, 8, 0}, {2336, 7, 0}, {2728, 6, 0}, {3272, 5, 0},
+		{4096, 4, 0}, {5456, 3, 0}, {8192, 2, 0},
+	},
+	16: {
+		{16, 4032, 1024}, {24, 2702, 688}, {32, 2032, 512}, {48, 1358, 352}, {64, 1020, 256}, {96, 680, 176},
+		{128, 511, 128}, {192, 340, 96}, {256, 255, 64}, {384, 170, 48}, {512, 127, 32}, {768, 85, 32},
+		{1024, 64, 0}, {1536, 42, 0}, {2048, 32, 0}, {3072, 21, 0}, {4096, 16, 0}, {6144, 10, 0},
+		{8192, 8, 0}, {9360, 7, 0}, {10920, 6, 0}, {13104, 5, 0}, {16384, 4, 0}, {21840, 3, 0}, {32768, 2, 0},
+	},
+}
+
+func eachShift(t *testing.T, test func(t *testing.T, shift uint)) {
+	for shift := uint(MinShift); shift <= MaxShift; shift++ {
+		t.Run(fmt.Sprintf("%dKiB", 1<<shift>>10), func(t *testing.T) { test(t, shift) })
+	}
+}
+
+func TestClasses_ByHand(t *testing.T) {
+	for shift, want := range handMade {
+		got := Classes(shift)
+		require.Len(t, got, len(want))
+		for i, w := range want {
+			require.Equal(t, w, [3]uint64{got[i].Size, got[i].Blocks, got[i].Head}, "class %d of %d-byte pages", i, 1<<shift)
+		}
+	}
+}
+
+// What no arithmetic of ours says: every block lies in the page, behind the
+// bits and behind the block before it, and there is a bit for each.
+func TestClasses_Fit(t *testing.T) {
+	eachShift(t, func(t *testing.T, shift uint) {
+		page, last := uint64(1)<<shift, uint64(0)
+		cs := Classes(shift)
+		require.LessOrEqual(t, len(cs), MaxClasses)
+		for _, c := range cs {
+			require.Greater(t, c.Size, last, "classes grow")
+			require.Zero(t, c.Size%8)
+			require.Zero(t, c.Head%8)
+			require.LessOrEqual(t, c.Head+c.Blocks*c.Size, page)
+			require.GreaterOrEqual(t, c.words*64, c.Blocks)
+			if c.Blocks > 64 {
+				require.GreaterOrEqual(t, c.Head, 2*8*c.words, "used and freed bits")
+			} else {
+				require.Zero(t, c.Head)
+				require.EqualValues(t, 1, c.words)
+			}
+			if last >= 16 {
+				// Each class is at most half as large again as the one before (rounding aside):
+				// a block is never more than a third empty.
+				require.LessOrEqual(t, 2*c.Size, 3*last+16)
+			}
+			last = c.Size
+			// Metadata is what the table and the bits take; the unused tail is less
+			// than a block, and none to speak of for the largest blocks.
+			require.LessOrEqual(t, float64(EntrySize+c.Head)/float64(page), 0.025)
+			require.Less(t, page-c.Head-c.Blocks*c.Size, c.Size)
+			if c.Size >= page/8 {
+				require.Less(t, page-c.Blocks*c.Size, uint64(64))
+			}
+		}
+		require.Equal(t, page/2, last)
+	})
+}
+
+// index is the inverse of the block's offset, and refuses every other offset of
+// the page.
+func TestClass_Index(t *testing.T) {
+	eachShift(t, func(t *testing.T, shift uint) {
+		for _, c := range Classes(shift) {
+			next, n := uint64(0), uint64(0)
+			for rel := range uint64(1) << shift {
+				i, ok := c.index(rel)
+				if rel == next && n < c.Blocks {
+					if !ok || i != n {
+						t.Fatalf("class %d: offset %d is block %d, got %d, %v", c.Size, rel, n, i, ok)
+					}
+					next, n = next+c.Size, n+1
+				} else if ok {
+					t.Fatalf("class %d: offset %d is no block, got %d", c.Size, rel, i)
+				}
+			}
+			require.Equal(t, c.Blocks, n)
+		}
+	})
+}
+
+func TestClass_Mask(t *testing.T) {
+	eachShift(t, func(t *testing.T, shift uint) {
+		for _, c := range Classes(shift) {
+			n := 0
+			for w := range c.words {
+				n += onesIn(c.mask(w))
+			}
+			require.EqualValues(t, c.Blocks, n)
+		}
+	})
+}
+
+// Every size gets the smallest class that is large enough, or a run.
+func TestTable_ClassFor(t *testing.T) {
+	eachShift(t, func(t *testing.T, shift uint) {
+		a := newTable(t, shift, 1, 1)
+		cs := a.Classes()
+		for n := range uint64(1)<<shift + 1 {
+			class, ok := a.ClassFor(n)
+			if n > uint64(1)<<shift/2 {
+				require.False(t, ok, "%d bytes", n)
+				continue
+			}
+			if !ok || cs[class].Size < n || class > 0 && cs[class-1].Size >= n {
+				t.Fatalf("%d bytes: class %d, %v", n, class, ok)
+			}
+		}
+	})
+}
+
+// A size near the end of the number range is too large, not too small.
+func TestTable_ClassFor_Huge(t *testing.T) {
+	a := newTable(t, 12, 1, 1)
+	for _, n := range []uint64{1<<64 - 1, 1<<64 - 7, 1<<64 - 4096, 1 << 63} {
+		_, ok := a.ClassFor(n)
+		require.False(t, ok, "%d bytes", n)
+		require.GreaterOrEqual(t, a.RunPages(n), n>>12, "%d bytes", n)
+	}
+	for n, want := range map[uint64]uint64{1: 1, 4096: 1, 4097: 2, 8192: 2, 8193: 3} {
+		require.Equal(t, want, a.RunPages(n), "%d bytes", n)
+	}
+}
+
+// Blocks of a page as they are handed out: all of them, once each, none over
+// the bits or over another one.
+func TestTable_Blocks(t *testing.T) {
+	eachShift(t, func(t *testing.T, shift uint) {
+		for class, c := range Classes(shift) {
+			a := newTable(t, shift, 2, 2)
+			p := a.lease(t, class)
+			owner := make([]bool, 1<<shift)
+			n := uint64(0)
+			for off := a.alloc(t, p, class); off != 0; off = a.alloc(t, p, class) {
+				rel := off - a.pageOff(p)
+				require.GreaterOrEqual(t, rel, c.Head)
+				require.LessOrEqual(t, rel+c.Size, uint64(1)<<shift)
+				for i := range c.Size {
+					if owner[rel+i] {
+						t.Fatalf("class %d: byte %d of the page is in two blocks", c.Size, rel+i)
+					}
+					owner[rel+i] = true
+				}
+				size, err := a.Size(off)
+				require.NoError(t, err)
+				require.Equal(t, c.Size, size)
+				n++
+			}
+			require.Equal(t, c.Blocks, n)
+		}
+	})
+}
+
+// Free refuses whatever is no block in use, and then changes nothing.
+func TestTable_Free_Refused(t *testing.T) {
+	eachShift(t, func(t *testing.T, shift uint) {
+		a := newTable(t, shift, 8, 8)
+		var used []uint64
+		for class := range a.Classes() {
+			if class%3 != 0 || len(used) > 4 {
+				continue
+			}
+			p := a.lease(t, class)
+			one, two := a.alloc(t, p, class), a.alloc(t, p, class)
+			used = append(used, one)
+			require.NoError(t, a.Free(two))
+			requireRefused(t, a, two, "freed before")
+			requireRefused(t, a, one+1, "misaligned")
+			requireRefused(t, a, one+8, "interior")
+			requireRefused(t, a, a.pageOff(p)+1<<shift-1, "the last byte of the page")
+			if c := a.Classes()[class]; c.Head != 0 {
+				requireRefused(t, a, a.pageOff(p), "the bits of the page")
+			}
+			requireRefused(t, a, two+a.Classes()[class].Size, "never handed out")
+		}
+		head, ok := a.FindRun(2)
+		require.True(t, ok)
+		require.True(t, a.MakeRun(head, 2, a.me))
+		run := a.RunAt(head)
+		requireRefused(t, a, run+8, "inside a run")
+		requireRefused(t, a, run+1<<shift, "the second page of a run")
+		for _, off := range []uint64{0, 1, 8, a.g.HintsOff, a.g.TableOff, a.g.DataOff - 8, a.g.End(8), a.g.End(8) + 8, 1 << 44, 1<<64 - 8} {
+			requireRefused(t, a, off, "outside the data")
+		}
+		requireRefused(t, a, a.g.End(8)-1<<shift, "a free page")
+		for _, off := range append(used, run) {
+			require.True(t, a.InUse(off))
+			require.NoError(t, a.Free(off))
+			require.False(t, a.InUse(off))
+		}
+	})
+}
+
+func requireRefused(t *testing.T, a *attach, off uint64, why string) {
+	t.Helper()
+	before := a.words(t)
+	err := a.Free(off)
+	require.ErrorIs(t, err, ErrNotAllocated, "%s: %#x", why, off)
+	require.Contains(t, err.Error(), fmt.Sprintf("%#x", off))
+	a.Settle(off)
+	require.False(t, a.InUse(off), why)
+	_, err = a.Size(off)
+	require.True(t, errors.Is(err, ErrNotAllocated), why)
+	require.Equal(t, before, a.words(t), why)
+}

@@ -1,0 +1,154 @@
+package pages
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/shmkit/shmkit/internal/mem"
+)
+
+// Page sizes, as shifts.
+const (
+	MinShift = 12
+	MaxShift = 16
+)
+
+// Geometry says where the page table, its hints and the data lie. It follows
+// from a few numbers in the arena's header.
+type Geometry struct {
+	Shift    uint   // log2 of the page size
+	MaxPages uint64 // pages the arena can grow to
+	HintsOff uint64
+	TableOff uint64
+	DataOff  uint64 // of page 0, a multiple of 4096
+}
+
+// Plan lays page table, hints and data out from offset off on, within max
+// bytes: as many pages as fit.
+func Plan(off, max uint64, shift uint) (Geometry, error) {
+	if shift < MinShift || shift > MaxShift {
+		return Geometry{}, fmt.Errorf("page size %d: want a power of two from %d to %d", uint64(1)<<shift, 1<<MinShift, 1<<MaxShift)
+	}
+	g := Geometry{Shift: shift, HintsOff: alignUp(off, 64)}
+	if max > g.HintsOff {
+		g.MaxPages = (max - g.HintsOff) >> shift
+	}
+	for g.MaxPages > 0 {
+		g.TableOff = g.HintsOff + alignUp(g.hintBytes(g.MaxPages), 64)
+		g.DataOff = alignUp(g.TableOff+g.MaxPages*EntrySize, 4096)
+		if g.DataOff+g.MaxPages<<shift <= max {
+			return g, nil
+		}
+		over := g.DataOff + g.MaxPages<<shift - max
+		g.MaxPages -= min(g.MaxPages, (over+1<<shift-1)>>shift)
+	}
+	return Geometry{}, fmt.Errorf("%d bytes leave no room for a page of %d bytes behind the header of %d", max, uint64(1)<<shift, off)
+}
+
+// PageSize returns the size of a page in bytes.
+func (g Geometry) PageSize() uint64 { return 1 << g.Shift }
+
+// Pages returns how many pages a segment of size bytes holds.
+func (g Geometry) Pages(size uint64) uint64 {
+	if size < g.DataOff {
+		return 0
+	}
+	return min((size-g.DataOff)>>g.Shift, g.MaxPages)
+}
+
+// End returns the offset behind the first n pages.
+func (g Geometry) End(n uint64) uint64 { return g.DataOff + n<<g.Shift }
+
+// wordsPerKind is the number of hint words of one kind in a group.
+func (g Geometry) wordsPerKind() uint64 { return min(64, (g.MaxPages+63)/64) }
+
+func (g Geometry) groupBytes() uint64 { return hintKinds * 8 * (1 + g.wordsPerKind()) }
+
+func (g Geometry) hintBytes(pages uint64) uint64 {
+	return (pages + groupPages - 1) / groupPages * g.groupBytes()
+}
+
+// HintsEnd returns the offset behind the hints of the first n pages.
+func (g Geometry) HintsEnd(n uint64) uint64 { return g.HintsOff + g.hintBytes(n) }
+
+// TableEnd returns the offset behind the entries of the first n pages.
+func (g Geometry) TableEnd(n uint64) uint64 { return g.TableOff + n*EntrySize }
+
+func alignUp(n, to uint64) uint64 { return (n + to - 1) &^ (to - 1) }
+
+// Class describes the blocks of one size class.
+type Class struct {
+	Size   uint64 // of a block, in bytes
+	Blocks uint64 // in a page
+	Head   uint64 // bytes at the start of the page that hold its bits
+	words  uint64 // of used bits, and of freed bits
+	recip  uint64 // ceil(2^32 / Size): index = rel * recip >> 32
+}
+
+// Classes returns the size classes of a page size: powers of two with
+// midpoints, and above an eighth of a page the whole fractions of it, so that
+// a page of large blocks has no unused tail.
+func Classes(shift uint) []Class {
+	page := uint64(1) << shift
+	var cs []Class
+	for p := uint64(16); p < page/8; p *= 2 {
+		cs = append(cs, newClass(p, page), newClass(p+p/2, page))
+	}
+	for n := uint64(8); n >= 2; n-- {
+		cs = append(cs, newClass(page/n&^7, page))
+	}
+	return cs
+}
+
+func newClass(size, page uint64) Class {
+	c := Class{Size: size, Blocks: page / size, words: 1, recip: (1<<32 + size - 1) / size}
+	if c.Blocks > 64 {
+		for c.Head+c.Blocks*size > page || c.Head == 0 {
+			c.words = (c.Blocks + 63) / 64
+			c.Head = alignUp(2*8*c.words, 16)
+			c.Blocks = (page - c.Head) / size
+		}
+		c.words = (c.Blocks + 63) / 64
+	}
+	return c
+}
+
+// classTable answers "which class for n bytes" by one lookup.
+type classTable struct {
+	classes []Class
+	by8     []uint8 // index (n+7)/8, for n up to half a page
+}
+
+func newClassTable(shift uint) classTable {
+	t := classTable{classes: Classes(shift)}
+	t.by8 = make([]uint8, 1<<shift/2/8+1)
+	c := 0
+	for i := range t.by8 {
+		if uint64(i)*8 > t.classes[c].Size {
+			c++
+		}
+		t.by8[i] = uint8(c)
+	}
+	return t
+}
+
+// index returns which block of the class starts rel bytes behind the first
+// one, and false if none does.
+func (c *Class) index(rel uint64) (uint64, bool) {
+	i := rel * c.recip >> 32
+	return i, i < c.Blocks && i*c.Size == rel
+}
+
+// mask returns the valid bits of word w of the class's bits.
+func (c *Class) mask(w uint64) uint64 {
+	if n := c.Blocks - w*64; n < 64 {
+		return 1<<n - 1
+	}
+	return ^uint64(0)
+}
+
+func lowest(x uint64) uint64 { return uint64(bits.TrailingZeros64(x)) }
+
+func (g Geometry) check(v *mem.View) error {
+	return v.Check(g.HintsOff, g.DataOff-g.HintsOff, 8)
+}

@@ -1,0 +1,43 @@
+package pages
+
+import "github.com/shmkit/shmkit/internal/psync"
+
+// entry is the state of one page.
+type entry struct {
+	word  psync.Word64 // {lessee, busy, kind}; by CAS from free, bare or idle, by store from the busy lessee
+	used  psync.Word64 // block i was handed out; the busy lessee. A run: 1
+	freed psync.Word64 // block i was given back; anyone, by OR; cleared by the busy lessee
+	run   psync.Word64 // head of a run: its pages; the holder of the run lock
+}
+
+// EntrySize is the size of a page's entry.
+const EntrySize = 32
+
+// Kinds of a page, in the low byte of its word.
+const (
+	kindFree  = 0
+	kindRaw   = 1 // taken, not yet cut: its bits mean nothing
+	kindRun   = 2
+	kindTail  = 3 // inside a run, or a page of a run that is being put together
+	kindClass = 16
+
+	kindMask uint64 = 0xff
+	busy     uint64 = 1 << 19
+)
+
+// Hint kinds. Classes follow from HintClass on.
+const (
+	HintFree  = 0 // the page is free
+	HintEmpty = 1 // cut, but no block of it is in use
+	HintFreed = 2 // the run was freed
+	HintClass = 3
+
+	hintKinds = HintClass + MaxClasses
+)
+
+const (
+	// groupPages is the number of pages that one group of hint words covers.
+	groupPages = 64 * 64
+	// MaxClasses bounds the size classes of any page size.
+	MaxClasses = 25
+)
