@@ -1,0 +1,74 @@
+package arena_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+// smallFileSystem returns a directory with room for 512 KiB.
+func smallFileSystem(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+		t.Skip("mounting a file system of one's own needs privileges: ", err)
+	}
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	return dir
+}
+
+// A full file system is an error that says who is full, the process lives, what
+// there was is untouched, and when there is room again growing goes on.
+func TestSpace_Full(t *testing.T) {
+	dir := smallFileSystem(t)
+	a, err := arena.Create("a", &arena.Options{Size: 64 << 10, MaxSize: 64 << 20, Processes: 4, Objects: 8, Dir: dir})
+	require.NoError(t, err)
+	defer a.Close()
+	require.NoError(t, os.WriteFile(dir+"/filler", make([]byte, 200<<10), 0o600))
+	f := insides(a)
+	for err == nil {
+		err = f.Grow(f.Pages.Pages() + 1)
+	}
+	require.ErrorIs(t, err, arena.ErrNoSpace)
+	require.ErrorIs(t, err, unix.ENOSPC)
+	require.ErrorContains(t, err, dir)
+	touchAll(t, a)
+	size := a.Size()
+
+	require.NoError(t, os.Remove(dir+"/filler"))
+	require.NoError(t, f.Grow(f.Pages.Pages()+1))
+	require.Greater(t, a.Size(), size)
+	touchAll(t, a)
+	shmtest.Clean(t, a)
+}
+
+// touchAll writes into every free page that is committed: none may fault.
+func touchAll(t testing.TB, a *arena.Arena) {
+	t.Helper()
+	f := insides(a)
+	data, err := f.View.Slice(f.DataOff, f.View.Limit()-f.DataOff)
+	require.NoError(t, err)
+	for i := 0; i < len(data); i += 4096 {
+		data[i] = 1
+	}
+}
+
+// No space for the arena itself: nothing is left of the try.
+func TestSpace_Create(t *testing.T) {
+	dir := smallFileSystem(t)
+	_, err := arena.Create("a", &arena.Options{Size: 4 << 20, Dir: dir})
+	require.ErrorIs(t, err, arena.ErrNoSpace)
+	_, err = arena.OpenOrCreate("a", &arena.Options{Size: 4 << 20, Dir: dir})
+	require.ErrorIs(t, err, arena.ErrNoSpace)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, entries)
+	a, err := arena.Create("a", &arena.Options{Size: 64 << 10, MaxSize: 1 << 30, Dir: dir, Processes: 4, Objects: 8})
+	require.NoError(t, err, "address space is no memory")
+	require.NoError(t, a.Close())
+}
