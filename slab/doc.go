@@ -1,0 +1,75 @@
+// Package slab hands out blocks of an arena to the structures that live in it,
+// and takes them back: a memory allocator whose state lies in shared memory,
+// and which any process may leave by SIGKILL at any instruction.
+//
+// Whoever uses the structures of packages value, array and hashmap does not
+// need it. Whoever builds one does:
+//
+//	op, err := s.Begin()               // an intent record of this process
+//	if err != nil { ... }
+//	defer op.End()                     // frees what was reserved and not published
+//	ref, err := op.Reserve(size)       // no lock is held here: the arena may grow
+//	if err != nil { ... }
+//	fill(ref)                          // nobody else is led to it yet
+//	lock()
+//	records.Apply(op.Record, &change)  // one store publishes it; the old block is freed
+//	unlock()
+//
+// # Terms
+//
+//   - Block: memory of one of about twenty size classes, or a run.
+//   - Run: consecutive pages for a block larger than half a page.
+//   - Lease: the right to take blocks out of a page. The lessee is a process;
+//     anybody may free a block of any page.
+//   - Lane: a set of leased pages, one a class. A process has a few of them, so
+//     that its goroutines do not wait for each other.
+//   - Op: one operation of a structure, with the record that names the block it
+//     has reserved.
+//
+// # Picture
+//
+//	 Begin          Reserve                              Apply                     End
+//	record ──▶ lane ─▶ leased page ─▶ name, mark ─▶ publish, free the old ─▶ record closed
+//	             │          ▲
+//	             ▼          │ one that nobody leases; a free one; an empty one of another class;
+//	           refill ──────┤ a freed run taken apart; new space; and when the arena is full:
+//	                        │ what the dead and the removed held, an empty page that lies idle,
+//	                        └ a page with room that another process leases and does not use
+//
+// # Why nothing leaks
+//
+// A block is always reachable: from a structure, from an open record, or it is
+// free. Its name is in the record before its bit says used, and stays there
+// until a structure refers to it. If the process dies in between, whoever comes
+// next reads the record and frees the block, or completes what had begun.
+//
+// # Why nothing is given out twice
+//
+// Choosing, naming and marking a block is one section under the page's busy
+// lease; a busy lease is never taken away, and that of a dead process is passed
+// on only after its records are settled. A freed block is not given out again
+// while any open record names it, since settling that record may free it once
+// more.
+//
+// # Blocking
+//
+// Reserve takes no shared lock for blocks up to half a page, and nobody can
+// hold it up. Runs are made and taken apart under the run lock, one at a time;
+// Reserve comes to that too when it has no page left and freed runs lie about.
+// A stopped process keeps, as long as it is stopped, the page it was taking a
+// block from; a full arena then waits for it a moment before it says so.
+//
+// # Caveats
+//
+// When the arena has reached its limit, ErrFull comes at once and changes
+// nothing; memory freed by anybody is there for everybody again. Pages do not
+// move: an arena full of small blocks has no room for a large run although much
+// of it may be free.
+//
+// Freeing a block twice is refused as long as nobody else has got it in the
+// meantime. No allocator without a generation in every reference can promise
+// more; the records make sure that the structures never do it.
+//
+// The design is that of the slab allocator of nginx, with leases in place of
+// its one mutex, midpoint size classes, and two bits a block in place of one.
+package slab

@@ -1,0 +1,104 @@
+package slab
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/intent"
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
+)
+
+// Op is one operation of a structure that allocates or frees. It owns an intent
+// record from Begin to End; what it has reserved and not published by then is
+// free again, also when the process is killed in between.
+type Op struct {
+	s      *Slab
+	Record *intent.Record
+	index  int
+}
+
+// Begin starts an operation. It waits while too many are in flight in this
+// process.
+func (s *Slab) Begin() (Op, error) {
+	if s.f.Pool == nil {
+		return Op{}, arena.ErrReadOnly
+	}
+	r, i, ok := s.f.Pool.Take()
+	if !ok {
+		return Op{}, arena.ErrClosed
+	}
+	return Op{s: s, Record: r, index: i}, nil
+}
+
+// Reserve allocates a block of at least n bytes for this operation and returns
+// its offset. The block is named by the record; it becomes part of a structure
+// by being published (a Replace of the record, or Publish of an object). Its
+// contents are undefined.
+//
+// It must not be called while a shared lock is held: the segment may grow.
+func (o *Op) Reserve(n uint64) (uint64, error) {
+	if class, ok := o.s.f.Pages.ClassFor(n); ok {
+		return o.s.allocBlock(o.Record, class)
+	}
+	return o.s.allocRun(o.Record, n)
+}
+
+// End ends the operation. A block that was reserved and not published is freed.
+func (o *Op) End() {
+	for {
+		off, changing := o.Record.Lock()
+		if !changing {
+			break
+		}
+		o.mend(off) // a panic came between; or somebody is mending already
+	}
+	if ref, ok := o.Record.Reserved(); ok {
+		o.s.f.Pages.Settle(ref) // survivor: free, and named
+		o.Record.Close()        // survivor: nothing left
+	}
+	o.s.f.Pool.Give(o.index)
+}
+
+// mend settles the operation as a survivor would, after a panic under the lock
+// at off.
+func (o *Op) mend(off uint64) {
+	lock, err := mem.At[psync.Mutex](o.s.f.View, off)
+	if err == nil {
+		err = lock.Settle(o.s.f.Owner, func() error { return o.s.f.Records.SettleLock(off) })
+	}
+	if err != nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Create makes an object with a name: a block of at least s.Size bytes, filled
+// by fill, which is given its address and must write all of it.
+func (s *Slab) Create(name string, spec arena.Spec, fill func(root mem.Ptr)) (*arena.Object, error) {
+	op, err := s.Begin()
+	if err != nil {
+		return nil, err
+	}
+	defer op.End()
+	ref, err := op.Reserve(spec.Size)
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", spec.Kind, name, err)
+	}
+	if err := s.f.View.Check(ref, spec.Size, 8); err != nil {
+		return nil, err
+	}
+	fill(s.f.View.Base().Add(ref))
+	return s.arena.Publish(op.Record, ref, name, spec)
+}
+
+func closedError(err error) error {
+	if errors.Is(err, psync.ErrClosed) {
+		return arena.ErrClosed
+	}
+	return err
+}
+
+// CloseError translates the error of a lock of a structure.
+func CloseError(err error) error { return closedError(err) }

@@ -1,0 +1,167 @@
+package slab
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/intent"
+	"github.com/shmkit/shmkit/internal/pages"
+)
+
+// allocRun reserves a run of pages for n bytes under the record's name.
+func (s *Slab) allocRun(r *intent.Record, bytes uint64) (uint64, error) {
+	n := s.f.Pages.RunPages(bytes)
+	for desperate := false; ; {
+		if off, ok, err := s.makeRun(r, n); ok || err != nil {
+			return off, err
+		}
+		freed, err := s.breakRuns(true)
+		if err != nil {
+			return 0, err
+		}
+		if freed+s.freeEmpty() > 0 {
+			continue
+		}
+		err = s.f.Grow(n)
+		switch {
+		case err == nil:
+		case desperate:
+			return 0, fmt.Errorf("slab: no run of %d pages: %w", n, err)
+		default:
+			desperate = true
+			if err := s.reclaim(); err != nil {
+				return 0, err
+			}
+			s.shedAll()
+		}
+	}
+}
+
+// shedAll is shed for one who has no lane.
+func (s *Slab) shedAll() {
+	l := s.enter()
+	defer l.mu.Unlock()
+	s.shed(l)
+}
+
+// locked runs f under the run lock.
+func (s *Slab) locked(f func() error) error {
+	if err := s.f.RunLock.Lock(s.f.Owner, s.mend); err != nil {
+		return closedError(err)
+	}
+	return s.guarded(f)
+}
+
+// guarded runs f, which returns with the run lock given back.
+func (s *Slab) guarded(f func() error) error {
+	whole := false
+	defer func() {
+		if whole {
+			s.f.RunLock.Unlock()
+		} else {
+			s.f.RunLock.Abandon()
+		}
+	}()
+	err := f()
+	whole = true
+	return err
+}
+
+// makeRun makes a run of n pages where there is room for one now.
+func (s *Slab) makeRun(r *intent.Record, n uint64) (off uint64, ok bool, err error) {
+	t := s.f.Pages
+	err = s.locked(func() error {
+		for {
+			p, found := t.FindRun(n)
+			if !found {
+				return nil
+			}
+			off = t.RunAt(p)
+			r.MakeRun(s.f.RunOff, off, n)
+			if t.MakeRun(p, n, s.me) {
+				r.Made() // survivor: frees the run, as any block without destination
+				ok = true
+				return nil
+			}
+			r.Close() // somebody took one of the pages for blocks
+		}
+	})
+	return off, ok, err
+}
+
+// breakRuns takes the runs apart that were freed and that no open record names,
+// and returns how many. Unless wait is true it leaves them to others when the
+// run lock is not free: who wants a block need not wait for who wants a run.
+func (s *Slab) breakRuns(wait bool) (int, error) {
+	if !s.f.Pages.Hinted(pages.HintFreed) {
+		return 0, nil
+	}
+	r, i, ok := s.f.Pool.TakeNested()
+	if !ok {
+		return 0, arena.ErrClosed
+	}
+	defer s.f.Pool.Give(i)
+	broken := 0
+	f := func() error {
+		broken = s.breakRunsLocked(r)
+		return nil
+	}
+	if wait {
+		err := s.locked(f)
+		return broken, err
+	}
+	if !s.f.RunLock.TryLock(s.f.Owner) {
+		return 0, nil
+	}
+	err := s.guarded(f)
+	return broken, err
+}
+
+func (s *Slab) breakRunsLocked(r *intent.Record) int {
+	t := s.f.Pages
+	broken := 0
+	var kept []uint64
+	for {
+		p, n, ok := t.TakeFreed(&s.rotor)
+		if !ok {
+			break
+		}
+		off := t.RunAt(p)
+		if slices.Contains(s.f.Records.Named(nil), off) {
+			kept = append(kept, p)
+			continue
+		}
+		r.BreakRun(s.f.RunOff, off, n)
+		t.BreakRun(p, n, s.me)
+		r.Close()
+		broken++
+	}
+	for _, p := range kept {
+		t.KeepFreed(p)
+	}
+	return broken
+}
+
+// freeEmpty turns pages without used blocks into free pages, so that they can
+// become part of a run, and returns how many.
+func (s *Slab) freeEmpty() int {
+	l := s.enter()
+	defer l.mu.Unlock()
+	defer s.rehint(l)
+	t, lease := s.f.Pages, s.lease(l, spareLease)
+	freed := 0
+	for {
+		p, class, ok := t.TakeEmpty(s.me, lease, &l.rotor)
+		if !ok {
+			return freed
+		}
+		_, used := s.collect(l, p, class)
+		t.Release(p, class, s.me, lease, used, false)
+		if used == 0 {
+			freed++
+		} else {
+			l.skipped = append(l.skipped, p)
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package slab
+
+import (
+	"runtime"
+	"time"
+)
+
+// watch tells a full arena from one whose last free blocks are in somebody's
+// hands for the moment: another goroutine or process is taking a block from the
+// page, or giving it away. That takes a microsecond, but he may have lost his
+// processor, or be stopped.
+type watch struct {
+	begun bool
+	quiet int       // looks in a row that saw nothing move
+	trace uint64    // what the last look saw
+	since time.Time // when that was seen first
+}
+
+const (
+	// looks is how often nothing must be seen: a page can go from a lease list
+	// not yet read to one read already.
+	looks = 3
+	// handover is how long a page may stay where it is without a change before
+	// it is given up: whoever has it is stopped.
+	handover = 20 * time.Millisecond
+)
+
+// begin reports whether this is the first look.
+func (w *watch) begin() bool {
+	first := !w.begun
+	w.begun = true
+	return first
+}
+
+// still takes the trace of a look and reports whether to give up. Otherwise it
+// lets others run.
+func (w *watch) still(trace uint64) bool {
+	switch {
+	case trace == 0:
+		w.quiet++
+	case trace != w.trace:
+		w.quiet, w.since = 0, time.Now()
+	case time.Since(w.since) > handover:
+		return true
+	}
+	w.trace = trace
+	if w.quiet == looks {
+		return true
+	}
+	runtime.Gosched()
+	return false
+}
