@@ -1,0 +1,228 @@
+package hashmap
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+// The tests of this file are the ones for the race detector: it sees heap
+// segments only.
+
+// crowd runs each function in goroutines of its own, again and again for a
+// while, and fails with the first error.
+func crowd(t *testing.T, d time.Duration, members ...func(r *rand.Rand) error) {
+	t.Helper()
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	first := make(chan error, 2*len(members))
+	for _, f := range members {
+		for range 2 {
+			all.Go(func() {
+				r := rand.New(rand.NewPCG(rand.Uint64(), 0))
+				for !stop.Load() {
+					if err := f(r); err != nil {
+						first <- err
+						return
+					}
+					if r.IntN(50) == 0 {
+						runtime.Gosched()
+					}
+				}
+			})
+		}
+	}
+	select {
+	case err := <-first:
+		stop.Store(true)
+		all.Wait()
+		require.NoError(t, err)
+	case <-time.After(d):
+	}
+	stop.Store(true)
+	all.Wait()
+}
+
+// Keys 0 to 3 are always there; the others come and go.
+func TestRace_Fixed(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(small)
+		m := create[uint64, sealed](t, a, "m", &Options{Capacity: 60})
+		other := open[uint64, sealed](t, b, "m")
+		for k := range uint64(4) {
+			require.NoError(t, m.Store(k, seal(k, 0)))
+		}
+		read := func(r *rand.Rand) error {
+			k := r.Uint64N(30)
+			s, ok := other.Load(k)
+			if k < 4 && !ok {
+				return fmt.Errorf("key %d is missing", k)
+			}
+			if ok && !s.whole(k) {
+				return fmt.Errorf("key %d: torn or wrong: %v", k, s)
+			}
+			return nil
+		}
+		write := func(r *rand.Rand) error {
+			k := r.Uint64N(30)
+			return m.Store(k, seal(k, r.Uint64()))
+		}
+		remove := func(r *rand.Rand) error {
+			_, err := other.Delete(4 + r.Uint64N(26))
+			return err
+		}
+		crowd(t, 300*time.Millisecond, read, write, remove, everything(other, func(k uint64, s sealed) bool { return s.whole(k) }, 4))
+	})
+}
+
+// everything iterates: each entry is whole, none comes twice, and those that are
+// always there come.
+func everything[V any](m *Map[uint64, V], whole func(k uint64, v V) bool, always int) func(*rand.Rand) error {
+	return func(*rand.Rand) error {
+		seen := make(map[uint64]bool)
+		for k, v := range m.All() {
+			if !whole(k, v) {
+				return fmt.Errorf("All: key %d: torn or wrong: %v", k, v)
+			}
+			if seen[k] && k < uint64(always) {
+				return fmt.Errorf("All: key %d comes twice", k)
+			}
+			seen[k] = true
+		}
+		for k := range uint64(always) {
+			if !seen[k] {
+				return fmt.Errorf("All: key %d is missing", k)
+			}
+		}
+		if n := m.Len(); n < always {
+			return fmt.Errorf("Len() = %d, want at least %d", n, always)
+		}
+		return nil
+	}
+}
+
+func TestRace_Bytes(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(roomy)
+		m := create[uint64, []byte](t, a, "m", &Options{Capacity: 60})
+		other := open[uint64, []byte](t, b, "m")
+		collide(t, 8, &m.table, &other.table) // one long chain
+		for k := range uint64(4) {
+			require.NoError(t, m.Store(k, sealBytes(k, 0)))
+		}
+		whole := func(k uint64, b []byte) bool {
+			_, ok := wholeBytes(k, b)
+			return ok
+		}
+		read := func(r *rand.Rand) error {
+			k := r.Uint64N(30)
+			b, ok := other.LoadAppend(nil, k)
+			if k < 4 && !ok {
+				return fmt.Errorf("key %d is missing", k)
+			}
+			if ok && !whole(k, b) {
+				return fmt.Errorf("key %d: torn or wrong: %d bytes", k, len(b))
+			}
+			return nil
+		}
+		write := func(r *rand.Rand) error {
+			k := r.Uint64N(30)
+			return m.Store(k, sealBytes(k, r.Uint64()))
+		}
+		remove := func(r *rand.Rand) error {
+			_, err := other.Delete(4 + r.Uint64N(26))
+			return err
+		}
+		crowd(t, 300*time.Millisecond, read, write, remove, everything(other, whole, 4))
+	})
+}
+
+// Readers of a map that is removed, replaced and made anew in the same memory
+// find values of their own map or nothing.
+func TestRace_Removed(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(small)
+		var current atomic.Pointer[Map[uint64, sealed]]
+		var generation uint64
+		renew := func(r *rand.Rand) error {
+			generation++
+			m, err := Create[uint64, sealed](a, "m", &Options{Capacity: 20})
+			if err != nil {
+				return err
+			}
+			for k := range uint64(20) {
+				if err := m.Store(k, seal(k, generation)); err != nil {
+					return err
+				}
+			}
+			current.Store(m)
+			for k := range uint64(20) {
+				if err := m.Store(k, seal(k, generation)); err != nil {
+					return err
+				}
+			}
+			if r.IntN(2) == 0 {
+				err = a.Remove("m")
+				_ = m.Close()
+			} else {
+				_ = m.Close()
+				err = a.Remove("m")
+			}
+			return err
+		}
+		var turn sync.Mutex
+		alone := func(r *rand.Rand) error {
+			turn.Lock()
+			defer turn.Unlock()
+			return renew(r)
+		}
+		read := func(r *rand.Rand) error {
+			m, err := Open[uint64, sealed](b, "m", nil)
+			if err != nil {
+				return nil
+			}
+			var of uint64
+			for range 20 {
+				k := r.Uint64N(20)
+				s, ok := m.Load(k)
+				if !ok {
+					continue
+				}
+				if of == 0 {
+					of = s[1]
+				}
+				if !s.whole(k) || s[1] != of {
+					return fmt.Errorf("key %d: %v, in a map of generation %d", k, s, of)
+				}
+			}
+			return m.Close()
+		}
+		stale := func(r *rand.Rand) error {
+			m, k := current.Load(), r.Uint64N(20)
+			if m == nil {
+				return nil
+			}
+			if s, ok := m.Load(k); ok && !s.whole(k) {
+				return fmt.Errorf("key %d: torn or wrong: %v", k, s)
+			}
+			for k, s := range m.All() {
+				if !s.whole(k) {
+					return fmt.Errorf("All: key %d: torn or wrong: %v", k, s)
+				}
+			}
+			if err := m.Err(); err != nil && m.damage.Load() != nil {
+				return fmt.Errorf("damage was seen: %w", *m.damage.Load())
+			}
+			return nil
+		}
+		crowd(t, 300*time.Millisecond, alone, read, stale)
+	})
+}

@@ -1,0 +1,62 @@
+// Package hashmap is a hash map in a shared arena.
+//
+//	routes, err := hashmap.OpenOrCreate[string, Route](a, "routes", nil)
+//	err = routes.Store("/buy", Route{Backend: 3, Weight: 80})
+//	r, ok := routes.Load("/buy")
+//
+// Any number of processes read and write it at the same time. A read takes no
+// lock, stores nothing and works over a read-only mapping; it is never torn, it
+// never misses a key that is there throughout, and it is held up by nobody who
+// is slow, stopped or dead. A write locks a stripe of the map for a moment. A
+// process may be killed at any instruction: its write has happened whole or not
+// at all, and the next writer of the stripe settles the rest.
+//
+// # Keys and values
+//
+// A key is a string, or a type without pointers, padding and floats, whose equal
+// values therefore have equal bytes. A value is a []byte, or a type without
+// pointers. Both are copied in and out. The types are part of the map: opening
+// it with others is an error.
+//
+// # Terms
+//
+//   - Entry: a block with the key and the value. It is never changed; a new value
+//     is a new entry.
+//   - Bucket: one cache line with a version, a tag and a slot for each of six
+//     entries. A slot holds the offset of an entry and 20 bits of its hash.
+//   - Chain: the buckets in which a key can be: its home, and the ones after it as
+//     long as they are marked as overflowed.
+//   - Stripe: a range of buckets with one lock and one count. A chain does not
+//     leave its stripe.
+//
+// # Picture
+//
+//	          bucket, 64 bytes                                    entry
+//	hash ──▶ | version | tags, flags | slot | slot | … | slot |     ┌──────────────┐
+//	                                    └─ {hash bits, offset} ──▶  | lengths      |
+//	                                                                | key          |
+//	                                                                | value        |
+//	                                                                └──────────────┘
+//
+// # Invariants
+//
+//   - A slot that is not 0 leads to a whole entry whose key belongs there.
+//   - The version of a bucket is raised after a slot changed and before the old
+//     entry is freed. While it stands still, so do the entries.
+//   - The tag of a slot is stored before the slot; a tag alone means nothing.
+//   - A bucket is marked as overflowed before an entry that has its home there is
+//     stored further on.
+//
+// # Blocking, full, damaged
+//
+// Load, LoadInto, LoadAppend, All and Len never wait; a read is repeated only
+// because a write to the same bucket was completed. Store and Delete wait for
+// the lock of their stripe as long as its holder lives. When the arena or the
+// map has no room, Store returns ErrFull or ErrNoSpace and the old value stays.
+// A read that meets damage finds nothing and leaves ErrCorrupt in Err.
+//
+// # Caveats
+//
+// The capacity is fixed when the map is created. The hash is keyed with secrets
+// of the map, which whoever can read the segment can read too.
+package hashmap

@@ -1,0 +1,213 @@
+package hashmap
+
+import (
+	"math/bits"
+	"runtime"
+	"slices"
+
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
+)
+
+// How a key is read, without a lock and without a store.
+//
+//	1  version of the bucket
+//	2  tags; slots whose tag matches; of those whose hash bits match, the entry
+//	3  compare the key, copy the value out
+//	4  version of the bucket again, and then the state of the object: if both are
+//	   as they were, the answer stands, hit or miss; otherwise start again
+//
+// A writer stores a slot, raises the version, and only then frees the old entry.
+// So as long as the version stands, every entry that a slot led to was in place
+// all the time we were reading it. A version changes only when a write has
+// completed: a writer that is stopped or dead holds nobody up.
+//
+// What is read before step 4 may be rubbish: every offset is compared with the
+// limit of the segment, every length with the key's or with the limit, before
+// it is followed.
+//
+// The optimistic read of a version is that of the sequence locks of the Linux
+// kernel, without their odd phase, in which a dead writer would block readers;
+// with the order store, raise, free it is version-based reclamation as of
+// Sheffi, Herlihy and Petrank.
+
+// Load returns the value of a key and whether it is there. It takes no lock,
+// stores nothing, and copies the value out; with a fixed-size V it allocates
+// nothing. On a closed handle or a removed map it finds nothing; Err says why.
+func (m *Map[K, V]) Load(k K) (v V, ok bool) {
+	if m.bytesValue {
+		return m.loadCopy(&k)
+	}
+	var key mem.Ptr
+	var n uint64
+	if m.textKey {
+		key, n = mem.TextKey(&k)
+	} else {
+		key, n = mem.KeyPtr(&k), mem.SizeOf[K]()
+	}
+	// The first and the last word are all of a key of 8 to 16 bytes.
+	var first, last, h uint64
+	if n-8 <= 8 {
+		first, last = mem.Load64(key), mem.Load64(key.Add(n-8))
+		h = hash16(first, last, n, &m.secrets)
+	} else {
+		h = hashBytes(key, n, &m.secrets)
+	}
+	home, _ := bits.Mul64(h, m.nbucket)
+	b := m.buckets.Add(home * bucketSize)
+	head := mem.Cast[bucket](b)
+	version, tags := head.version.Load(), head.tags.Load()
+	if match := matches(tags, h); match != 0 {
+		// The first slot whose tag matches; that another one follows is rare
+		// enough for the slow path. The lowest bit set is 8*i+7.
+		word := mem.Cast[psync.Word64](b.Add(slotsOff + uint64(bits.TrailingZeros64(match))&^7)).Load()
+		off := word&(offsetMask&^7) - m.low
+		if word>>offsetBits != slotBits(h) {
+			return m.loadSlow(key, n, h) // another key with this tag
+		}
+		// Too low or too high for an entry with this key: one comparison for
+		// both, and the shifts leave room for the sum.
+		if off>>3+(n+7)>>3 < m.span.Load() {
+			e := m.data.Add(off)
+			text := e.Add(entryHeader)
+			differs := mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)
+			if n-8 <= 8 {
+				differs |= (mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
+			} else if differs == 0 && !equalBytes(key, text, n) {
+				differs = 1
+			}
+			if differs == 0 {
+				mem.ReadInto(&v, text.Add(pad8(n)))
+				if (head.version.Load()^version)|(m.state.Load()^m.open.Load()) == 0 {
+					runtime.KeepAlive(m)
+					return v, true
+				}
+			}
+		}
+	} else if tags < overflowed && head.version.Load() == version && !m.dead() {
+		return v, false
+	}
+	return m.loadSlow(key, n, h)
+}
+
+// loadSlow is Load where a write came between, where the chain is longer than
+// its home bucket, or where something is wrong.
+//
+//go:noinline
+func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64) (V, bool) {
+	for try := 0; ; try++ {
+		var v V
+		f := m.find(key, n, h)
+		if f.hit {
+			mem.ReadInto(&v, f.entry)
+		}
+		if !f.retry && m.stands(&f) {
+			return v, f.hit
+		}
+		if m.dead() {
+			return *new(V), false
+		}
+		pause(try)
+	}
+}
+
+// loadCopy is Load for V of []byte.
+//
+//go:noinline
+func (m *Map[K, V]) loadCopy(k *K) (v V, ok bool) {
+	b, ok := m.loadBytes(nil, k)
+	if ok {
+		mem.SetBytes(&v, b)
+	}
+	return v, ok
+}
+
+// LoadInto is Load into *v, which saves a copy of a large V. If the key is not
+// there, *v is unchanged.
+func (m *Map[K, V]) LoadInto(k K, v *V) bool {
+	x, ok := m.Load(k)
+	if ok {
+		*v = x
+	}
+	return ok
+}
+
+// LoadAppend appends the value of a key to dst, for V of []byte: with a dst of
+// enough capacity it allocates nothing. If the key is not there, dst is
+// returned as it was. With another V it panics.
+func (m *Map[K, V]) LoadAppend(dst []byte, k K) ([]byte, bool) {
+	if !m.bytesValue {
+		panic("hashmap: LoadAppend of a " + m.types)
+	}
+	return m.loadBytes(dst, &k)
+}
+
+// loadBytes appends the value to dst. The length may be rubbish until the
+// version has been checked; it is within the segment in any case.
+func (m *Map[K, V]) loadBytes(dst []byte, k *K) ([]byte, bool) {
+	key, n := m.key(k)
+	if n > m.maxKey {
+		return dst, false
+	}
+	return m.appendValue(dst, key, n, hashKey(key, n, &m.secrets))
+}
+
+func (t *table) appendValue(dst []byte, key mem.Ptr, n, h uint64) ([]byte, bool) {
+	f := t.peek(key, n, h)
+	for try := 0; ; try++ {
+		out := dst
+		if f.hit && t.stands(&f) { // before the length is believed and memory taken for it
+			out = slices.Grow(dst, int(f.value))[:len(dst)+int(f.value)]
+			mem.CopyOut(out[len(dst):], f.entry)
+		}
+		if !f.retry && t.stands(&f) {
+			runtime.KeepAlive(t)
+			return out, f.hit
+		}
+		if t.dead() {
+			return dst, false
+		}
+		pause(try)
+		f = t.find(key, n, h)
+	}
+}
+
+// peek is find for an entry in the first slot of its home bucket whose tag
+// matches, where nearly all are; for everything else it is a retry.
+func (t *table) peek(key mem.Ptr, n, h uint64) found {
+	b := t.buckets.Add(t.bucketOf(h) * bucketSize)
+	head := mem.Cast[bucket](b)
+	f := found{bucket: head, version: head.version.Load(), retry: true}
+	match := matches(head.tags.Load(), h)
+	if match == 0 {
+		return f
+	}
+	word := mem.Cast[psync.Word64](b.Add(slotsOff + uint64(bits.TrailingZeros64(match))&^7)).Load()
+	off := word&(offsetMask&^7) - t.low
+	if word>>offsetBits != slotBits(h) || off>>3+(n+7)>>3 >= t.span.Load() {
+		return f
+	}
+	e := t.data.Add(off)
+	size := mem.Load64(e)
+	if size&0xffffffff != n || (size>>32+7)>>3 >= t.span.Load()-off>>3-(n+7)>>3 || !equalBytes(key, e.Add(entryHeader), n) {
+		return f
+	}
+	f.entry, f.value, f.hit, f.retry = e.Add(entryHeader+pad8(n)), size>>32, true, false
+	return f
+}
+
+// key returns the bytes of a key, without letting it escape.
+func (m *Map[K, V]) key(k *K) (p mem.Ptr, n uint64) {
+	if m.textKey {
+		return mem.TextKey(k)
+	}
+	return mem.KeyPtr(k), mem.SizeOf[K]()
+}
+
+// hashKey is hashBytes with the commonest lengths inline.
+func hashKey(key mem.Ptr, n uint64, s *secrets) uint64 {
+	if n-8 <= 8 {
+		return hash16(mem.Load64(key), mem.Load64(key.Add(n-8)), n, s)
+	}
+	return hashBytes(key, n, s)
+}

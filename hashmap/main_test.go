@@ -1,0 +1,145 @@
+package hashmap
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+// roles are what a child process of these tests can be.
+var roles = map[string]func(args []string) int{}
+
+func TestMain(m *testing.M) { shmtest.Main(m, roles) }
+
+// small is an arena for a few entries: quick to copy, quick to fill.
+var small = &arena.Options{Size: 128 << 10, Processes: 4, Objects: 8}
+
+// create makes a map that is checked when the test ends, unless it has ended
+// before.
+func create[K comparable, V any](t testing.TB, a *arena.Arena, name string, o *Options) *Map[K, V] {
+	t.Helper()
+	m, err := Create[K, V](a, name, o)
+	require.NoError(t, err)
+	return checked(t, m)
+}
+
+func open[K comparable, V any](t testing.TB, a *arena.Arena, name string) *Map[K, V] {
+	t.Helper()
+	m, err := Open[K, V](a, name, nil)
+	require.NoError(t, err)
+	return checked(t, m)
+}
+
+func checked[K comparable, V any](t testing.TB, m *Map[K, V]) *Map[K, V] {
+	t.Cleanup(func() {
+		if m.object.Err() == nil {
+			require.NoError(t, m.Err())
+			require.NoError(t, m.Check())
+		}
+	})
+	return m
+}
+
+// contents returns all of a map, through All, compared with Len and Load.
+func contents[K comparable, V any](t testing.TB, m *Map[K, V]) map[K]V {
+	t.Helper()
+	all := make(map[K]V)
+	for k, v := range m.All() {
+		_, twice := all[k]
+		require.False(t, twice, "key %v was yielded twice", k)
+		all[k] = v
+		got, ok := m.Load(k)
+		require.True(t, ok, "key %v", k)
+		require.True(t, assert.ObjectsAreEqual(v, got) || fmt.Sprint(v) == fmt.Sprint(got), "key %v: Load finds %v, All %v", k, got, v)
+	}
+	require.Equal(t, len(all), m.Len())
+	return all
+}
+
+// collide makes every key of n bytes hash to zero, for these handles on an empty
+// map: a factor of the hash depends on secret 2 and n alone.
+func collide(t testing.TB, n uint64, tables ...*table) {
+	t.Helper()
+	weaken(t, secrets{2: -(2 * n)}, tables...)
+	key := make([]byte, n)
+	for i := range 9 {
+		key[i%len(key)] = byte(i)
+		require.Zero(t, hashKey(mem.PtrOf(key), n, &tables[0].secrets), "the hash has changed: find another weakness")
+	}
+}
+
+// weaken has handles hash with other secrets than those of the map.
+func weaken(t testing.TB, s secrets, tables ...*table) {
+	t.Helper()
+	for _, tb := range tables {
+		tb.secrets = s
+	}
+}
+
+// patience is how long a test runs that looks for what happens rarely.
+func patience(t testing.TB, usual time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv("SHMKIT_TORTURE")
+	if text == "" {
+		return usual
+	}
+	d, err := time.ParseDuration(text)
+	require.NoError(t, err, "SHMKIT_TORTURE")
+	return d
+}
+
+// sealed is a value that shows whether it is whole, and of which key it is.
+type sealed [8]uint64
+
+func mix(a, b uint64) uint64 { return fold(a^0x9e3779b97f4a7c15, b^0xd1342543de82ef95) }
+
+func seal(id, seq uint64) (s sealed) {
+	s[0], s[1] = id, seq
+	for i := 2; i < len(s); i++ {
+		s[i] = mix(id*8+uint64(i), seq)
+	}
+	return s
+}
+
+func (s *sealed) whole(id uint64) bool { return s[0] == id && *s == seal(id, s[1]) }
+
+// sealBytes is the same for a value of 0 to 3000 bytes, whose length follows
+// from its number; short ones carry no number.
+func sealBytes(id, seq uint64) []byte {
+	b := make([]byte, mix(id, seq)%3001)
+	if len(b) < 16 {
+		for i := range b {
+			b[i] = byte(id)*31 + byte(len(b))
+		}
+		return b
+	}
+	binary.LittleEndian.PutUint64(b, id)
+	binary.LittleEndian.PutUint64(b[8:], seq)
+	for i := 16; i < len(b); i++ {
+		b[i] = byte(mix(seq, uint64(i/8)) >> (i % 8 * 8))
+	}
+	return b
+}
+
+// wholeBytes returns the number of a value too, 0 of a short one.
+func wholeBytes(id uint64, b []byte) (seq uint64, ok bool) {
+	if len(b) < 16 {
+		for _, c := range b {
+			if c != byte(id)*31+byte(len(b)) {
+				return 0, false
+			}
+		}
+		return 0, true
+	}
+	seq = binary.LittleEndian.Uint64(b[8:])
+	return seq, string(b) == string(sealBytes(id, seq))
+}
