@@ -1,0 +1,227 @@
+package main
+
+import (
+	"sync"
+
+	"github.com/puzpuzpuz/xsync/v4"
+)
+
+// The maps of one process. The loops are written out for each of them, since
+// an interface between loop and map would cost more than some lookups.
+
+type plainMap struct {
+	keys, stored []string
+	m            map[string]blob
+}
+
+func newPlain(n int) *plainMap {
+	return &plainMap{lookupKeys(n), storedKeys(n), make(map[string]blob, n)}
+}
+
+func (p *plainMap) load(who int, seq []uint32) {
+	var sum uint64
+	for _, k := range seq {
+		v := p.m[p.keys[k]]
+		sum += uint64(v[k&63])
+	}
+	sinks[who].sum += sum
+}
+
+func (p *plainMap) mixed(who int, seq []uint32) {
+	var v blob
+	var sum uint64
+	for i, k := range seq {
+		if i&1 == 0 {
+			v := p.m[p.keys[k]]
+			sum += uint64(v[k&63])
+			continue
+		}
+		v[0] = byte(i)
+		p.m[p.keys[k]] = v
+	}
+	sinks[who].sum += sum
+}
+
+func (p *plainMap) insert(_ int, seq []uint32) {
+	var v blob
+	for _, k := range seq {
+		v[0] = byte(k)
+		p.m[p.stored[k]] = v
+	}
+}
+
+type lockedMap struct {
+	*plainMap
+	mu sync.Mutex
+}
+
+func newLocked(n int) *lockedMap { return &lockedMap{plainMap: newPlain(n)} }
+
+func (l *lockedMap) load(who int, seq []uint32) {
+	var sum uint64
+	for _, k := range seq {
+		l.mu.Lock()
+		v := l.m[l.keys[k]]
+		l.mu.Unlock()
+		sum += uint64(v[k&63])
+	}
+	sinks[who].sum += sum
+}
+
+func (l *lockedMap) mixed(who int, seq []uint32) {
+	var v blob
+	var sum uint64
+	for i, k := range seq {
+		if i&1 == 0 {
+			l.mu.Lock()
+			v := l.m[l.keys[k]]
+			l.mu.Unlock()
+			sum += uint64(v[k&63])
+			continue
+		}
+		v[0] = byte(i)
+		l.mu.Lock()
+		l.m[l.keys[k]] = v
+		l.mu.Unlock()
+	}
+	sinks[who].sum += sum
+}
+
+func (l *lockedMap) insert(_ int, seq []uint32) {
+	var v blob
+	for _, k := range seq {
+		v[0] = byte(k)
+		l.mu.Lock()
+		l.m[l.stored[k]] = v
+		l.mu.Unlock()
+	}
+}
+
+type rwLockedMap struct {
+	*plainMap
+	mu sync.RWMutex
+}
+
+func newRWLocked(n int) *rwLockedMap { return &rwLockedMap{plainMap: newPlain(n)} }
+
+func (l *rwLockedMap) load(who int, seq []uint32) {
+	var sum uint64
+	for _, k := range seq {
+		l.mu.RLock()
+		v := l.m[l.keys[k]]
+		l.mu.RUnlock()
+		sum += uint64(v[k&63])
+	}
+	sinks[who].sum += sum
+}
+
+func (l *rwLockedMap) mixed(who int, seq []uint32) {
+	var v blob
+	var sum uint64
+	for i, k := range seq {
+		if i&1 == 0 {
+			l.mu.RLock()
+			v := l.m[l.keys[k]]
+			l.mu.RUnlock()
+			sum += uint64(v[k&63])
+			continue
+		}
+		v[0] = byte(i)
+		l.mu.Lock()
+		l.m[l.keys[k]] = v
+		l.mu.Unlock()
+	}
+	sinks[who].sum += sum
+}
+
+func (l *rwLockedMap) insert(_ int, seq []uint32) {
+	var v blob
+	for _, k := range seq {
+		v[0] = byte(k)
+		l.mu.Lock()
+		l.m[l.stored[k]] = v
+		l.mu.Unlock()
+	}
+}
+
+type syncMap struct {
+	keys, stored []string
+	m            sync.Map
+}
+
+func newSyncMap(n int) *syncMap { return &syncMap{keys: lookupKeys(n), stored: storedKeys(n)} }
+
+func (s *syncMap) load(who int, seq []uint32) {
+	var sum uint64
+	for _, k := range seq {
+		x, _ := s.m.Load(s.keys[k])
+		v := x.(blob)
+		sum += uint64(v[k&63])
+	}
+	sinks[who].sum += sum
+}
+
+func (s *syncMap) mixed(who int, seq []uint32) {
+	var v blob
+	var sum uint64
+	for i, k := range seq {
+		if i&1 == 0 {
+			x, _ := s.m.Load(s.keys[k])
+			v := x.(blob)
+			sum += uint64(v[k&63])
+			continue
+		}
+		v[0] = byte(i)
+		s.m.Store(s.keys[k], v)
+	}
+	sinks[who].sum += sum
+}
+
+func (s *syncMap) insert(_ int, seq []uint32) {
+	var v blob
+	for _, k := range seq {
+		v[0] = byte(k)
+		s.m.Store(s.stored[k], v)
+	}
+}
+
+type xsyncMap struct {
+	keys, stored []string
+	m            *xsync.Map[string, blob]
+}
+
+func newXsyncMap(n int) *xsyncMap {
+	return &xsyncMap{lookupKeys(n), storedKeys(n), xsync.NewMap[string, blob](xsync.WithPresize(n))}
+}
+
+func (x *xsyncMap) load(who int, seq []uint32) {
+	var sum uint64
+	for _, k := range seq {
+		v, _ := x.m.Load(x.keys[k])
+		sum += uint64(v[k&63])
+	}
+	sinks[who].sum += sum
+}
+
+func (x *xsyncMap) mixed(who int, seq []uint32) {
+	var v blob
+	var sum uint64
+	for i, k := range seq {
+		if i&1 == 0 {
+			v, _ := x.m.Load(x.keys[k])
+			sum += uint64(v[k&63])
+			continue
+		}
+		v[0] = byte(i)
+		x.m.Store(x.keys[k], v)
+	}
+	sinks[who].sum += sum
+}
+
+func (x *xsyncMap) insert(_ int, seq []uint32) {
+	var v blob
+	for _, k := range seq {
+		v[0] = byte(k)
+		x.m.Store(x.stored[k], v)
+	}
+}

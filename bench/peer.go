@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/hashmap"
+	"github.com/shmkit/shmkit/value"
+)
+
+// The other process is this program again, told so by an environment variable.
+// It reads jobs, says when it is ready for one, waits for the word, works, and
+// writes what an operation cost it.
+const peerVariable = "SHMKIT_BENCH_PEER"
+
+func serving() bool { return os.Getenv(peerVariable) != "" }
+
+// remote says what the other process does.
+type remote struct{ kind, arena, object string }
+
+// job is that for one round.
+type job struct {
+	remote
+	n      int
+	insert bool
+	round  time.Duration
+}
+
+// peer is the other process, seen from the first.
+type peer struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startPeer() (*peer, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &peer{cmd: exec.Command(exe)}
+	p.cmd.Env = append(os.Environ(), peerVariable+"=1")
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	return p, p.cmd.Start()
+}
+
+func (p *peer) send(j job) {
+	fmt.Fprintln(p.in, j.kind, j.arena, j.object, j.n, j.insert, int64(j.round))
+}
+
+func (p *peer) ready() error {
+	var word string
+	if _, err := fmt.Fscanln(p.out, &word); err != nil || word != "ready" {
+		return fmt.Errorf("the other process is not ready: %q, %w", word, err)
+	}
+	return nil
+}
+
+func (p *peer) begin() { fmt.Fprintln(p.in, "go") }
+
+func (p *peer) result() (ns float64, err error) {
+	if _, err = fmt.Fscanln(p.out, &ns); err != nil {
+		err = fmt.Errorf("the other process gave no result: %w", err)
+	}
+	return ns, err
+}
+
+func (p *peer) stop() {
+	p.in.Close()
+	p.cmd.Wait()
+}
+
+// serve is the other process.
+func serve(in io.Reader, out io.Writer) error {
+	jobs := bufio.NewReader(in)
+	for {
+		var j job
+		_, err := fmt.Fscanln(jobs, &j.kind, &j.arena, &j.object, &j.n, &j.insert, &j.round)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = j.do(jobs, out)
+		}
+		if err != nil {
+			return fmt.Errorf("other process: %w", err)
+		}
+	}
+}
+
+// do attaches, warms up what can be, and works when told.
+func (j *job) do(in io.Reader, out io.Writer) (err error) {
+	a, err := arena.Open(j.arena, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	pass, err := j.attach(a)
+	if err != nil {
+		return err
+	}
+	if !j.insert {
+		forTime(pass, 1, sequence(j.n, 1), j.round/2)
+	}
+	fmt.Fprintln(out, "ready")
+	var word string
+	if _, err := fmt.Fscanln(in, &word); err != nil {
+		return err
+	}
+	var ns float64
+	if j.insert {
+		ns, _ = insertAll(pass, 1, half(j.n, 1, true))
+	} else {
+		ns, _ = forTime(pass, 1, sequence(j.n, 1), j.round)
+	}
+	_, err = fmt.Fprintln(out, ns)
+	return err
+}
+
+// attach opens the object and returns what is done with it.
+func (j *job) attach(a *arena.Arena) (func(int, []uint32), error) {
+	keys := lookupKeys(j.n)
+	switch j.object {
+	case "typed":
+		m, err := hashmap.Open[string, blob](a, j.object, nil)
+		t := &typedMap{keys, m}
+		return map[string]func(int, []uint32){
+			"load": t.load, "loadInto": t.loadInto, "mixed": t.mixed, "insert": t.insert,
+		}[j.kind], err
+	case "bytes":
+		m, err := hashmap.Open[string, []byte](a, j.object, nil)
+		b := &bytesMap{keys, m}
+		return map[string]func(int, []uint32){"load": b.load, "mixed": b.mixed, "insert": b.insert}[j.kind], err
+	case "counter":
+		c, err := value.OpenCounter(a, j.object)
+		return adding(c), err
+	case "value":
+		v, err := value.Open[uint64](a, j.object)
+		return loading(v), err
+	}
+	return nil, fmt.Errorf("unknown object %q", j.object)
+}

@@ -1,0 +1,27 @@
+#!/bin/sh
+# run.sh [MODEL [-DMUTATION ...]]: without arguments, every model and every mutation that its head names.
+# Prints the states visited; a model must have no error, a mutation must have one.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+
+search() { # model, mutations: exhaustive safety search
+	m=$1; shift
+	d=$(mktemp -d)
+	(cd "$d" && cp "$here/$m.pml" . && spin "$@" -a "$m.pml" >spin.out && gcc -O2 -w -DSAFETY -DVECTORSZ=1024 -o pan pan.c &&
+		./pan -m2000000 -w26 >pan.out) || { cat "$d"/*.out; rm -rf "$d"; exit 2; }
+	errors=$(sed -n 's/.*errors: *\([0-9]*\).*/\1/p' "$d/pan.out")
+	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$d/pan.out")
+	rm -rf "$d"
+	printf '%-8s %-10s errors %s, states %s\n' "$m" "${*:-}" "$errors" "$states"
+}
+
+expect() { # wanted errors, model, mutations
+	want=$1; shift
+	search "$@"
+	[ "$errors" = "$want" ] || { echo "want errors $want"; exit 1; }
+}
+
+if [ $# -gt 0 ]; then search "$@"; exit; fi
+expect 0 remove
+expect 0 remove -DD=2
+for safeguard in NOCHECK NOSAME NOA TRYA LATE; do expect 1 remove -D$safeguard; done
