@@ -378,7 +378,7 @@ func TestGrow_LimitOnlyRises(t *testing.T) {
 		start := f.View.Limit()
 		for i := range uint64(2) {
 			all.Go(func() {
-				for n := start + i*8; n < start+8000; n += 16 {
+				for n := start + i*8; n < start+80000; n += 16 {
 					a.Raise(n)
 					if limit := f.View.Limit(); limit < n {
 						t.Errorf("limit %d, after it was raised to %d", limit, n)

@@ -239,21 +239,30 @@ func (a *Arena) leave() error {
 		undead.Store(a.locks, true)
 		return errors.Join(err, shut)
 	}
-	if err != nil {
-		return errors.Join(err, a.locks.Close())
-	}
-	c, err := newCore(twin, a.plan, a.locks)
 	if err == nil {
-		c.letGo(a.owner.ID())
-		err = c.slots.Detach(a.owner.ID())
-	}
-	if err == nil && a.plan.lifetime == uint64(RemoveWithLast) {
-		err = c.removeLast(a.locks)
-	}
-	if twin != a.seg {
-		err = errors.Join(err, twin.Close())
+		err = a.freeSlot(twin)
 	}
 	return errors.Join(err, a.locks.Close())
+}
+
+// freeSlot gives up what the slot holds, through the twin of the segment. A slot
+// with a record that nobody could settle stays as that of a dead process.
+func (a *Arena) freeSlot(twin *shm.Segment) error {
+	if twin != a.seg {
+		defer twin.Close()
+	}
+	c, err := newCore(twin, a.plan, a.locks)
+	if err != nil || a.pool.Lost() {
+		return err
+	}
+	c.letGo(a.owner.ID())
+	if err := c.slots.Detach(a.owner.ID()); err != nil {
+		return err
+	}
+	if a.plan.lifetime == uint64(RemoveWithLast) {
+		return c.removeLast(a.locks)
+	}
+	return nil
 }
 
 // undead holds the locks of attaches whose mapping could not be replaced, for

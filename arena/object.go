@@ -106,6 +106,19 @@ func (a *Arena) unpin(o int) {
 	}
 }
 
+// KeepsGarbage reports whether this process has a handle on an object that was
+// removed: its memory is freed when the handle is let go.
+func (a *Arena) KeepsGarbage() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for o, n := range a.pins {
+		if n > 0 && a.object(o).ref.Load() != 0 && !a.named(o) {
+			return true
+		}
+	}
+	return false
+}
+
 // OpenObject opens an object by name.
 func (a *Arena) OpenObject(text string, want Spec) (*Object, error) {
 	if err := a.enter(); err != nil && !errors.Is(err, ErrReadOnly) {
@@ -263,7 +276,7 @@ type Floor struct {
 	Records *intent.Table
 	Pages   *pages.Table
 	RunLock *psync.Mutex
-	RunOff  uint64 // of RunLock
+	RunOff  uint64        // of RunLock
 	Deaths  *psync.Word64 // counts the dead whose hints may be lost
 	DataOff uint64
 	Closed  *atomic.Bool

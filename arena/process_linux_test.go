@@ -425,10 +425,6 @@ func initialisers(t testing.TB, n int, name string) []*shmtest.Child {
 // next returns the first of the children that says something, and what.
 func next(t testing.TB, all []*shmtest.Child) (*shmtest.Child, string) {
 	t.Helper()
-	type said struct {
-		c    *shmtest.Child
-		line string
-	}
 	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); time.Sleep(time.Millisecond) {
 		for _, c := range all {
 			if line, ok := c.Poll(); ok {

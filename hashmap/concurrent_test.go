@@ -1,6 +1,7 @@
 package hashmap
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -142,6 +144,56 @@ func TestRace_Bytes(t *testing.T) {
 			return err
 		}
 		crowd(t, 300*time.Millisecond, read, write, remove, everything(other, whole, 4))
+	})
+}
+
+// large is a value that takes long to copy, so that a change comes between even
+// where the copy follows the version without detour.
+type large [2000]uint64
+
+func sealLarge(id, seq uint64) *large {
+	v := new(large)
+	for i := range v {
+		v[i] = id<<32 | seq
+	}
+	return v
+}
+
+func (v *large) whole(id uint64) bool {
+	for i := range v {
+		if v[i] != v[0] || v[i]>>32 != id {
+			return false
+		}
+	}
+	return true
+}
+
+// There is hardly more room than the values take: a block that was freed is used
+// again by the next writer, for another key.
+func TestRace_Large(t *testing.T) {
+	const keys = 3
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(&arena.Options{Size: 120 << 10, Processes: 4, Objects: 8})
+		m := create[uint64, large](t, a, "m", &Options{Capacity: 20})
+		other := open[uint64, large](t, b, "m")
+		for k := range uint64(keys) {
+			require.NoError(t, m.Store(k, *sealLarge(k, 0)))
+		}
+		read := func(r *rand.Rand) error {
+			k := r.Uint64N(keys)
+			if v, ok := other.Load(k); !ok || !v.whole(k) {
+				return fmt.Errorf("key %d: found %v, torn or wrong", k, ok)
+			}
+			return nil
+		}
+		write := func(r *rand.Rand) error {
+			k := r.Uint64N(keys)
+			if err := m.Store(k, *sealLarge(k, r.Uint64()>>32)); !errors.Is(err, ErrFull) {
+				return err
+			}
+			return nil
+		}
+		crowd(t, 400*time.Millisecond, read, write)
 	})
 }
 

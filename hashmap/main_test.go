@@ -69,13 +69,15 @@ func contents[K comparable, V any](t testing.TB, m *Map[K, V]) map[K]V {
 // map: a factor of the hash depends on secret 2 and n alone.
 func collide(t testing.TB, n uint64, tables ...*table) {
 	t.Helper()
-	weaken(t, secrets{2: -(2 * n)}, tables...)
+	weaken(t, colliding(n), tables...)
 	key := make([]byte, n)
 	for i := range 9 {
 		key[i%len(key)] = byte(i)
 		require.Zero(t, hashKey(mem.PtrOf(key), n, &tables[0].secrets), "the hash has changed: find another weakness")
 	}
 }
+
+func colliding(n uint64) secrets { return secrets{2: -(2 * n)} }
 
 // weaken has handles hash with other secrets than those of the map.
 func weaken(t testing.TB, s secrets, tables ...*table) {

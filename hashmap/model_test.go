@@ -33,7 +33,7 @@ func (m *model[K, V]) handle() *Map[K, V] {
 	return m.handles[m.step%len(m.handles)]
 }
 
-// want fails the test if the claim is false. It saves the time of require where
+// claim fails the test if it is false. It saves the time of require where
 // that is most of a step.
 func (m *model[K, V]) claim(ok bool, format string, args ...any) {
 	if !ok {

@@ -330,10 +330,10 @@ func (s *scene) measure(t *testing.T, c *cells) {
 
 // Every tick of every scene, and every tick of every recovery.
 func TestCrash_Slab(t *testing.T) {
-	for name, make := range scenes {
+	for name, build := range scenes {
 		t.Run(name, func(t *testing.T) {
 			shmtest.EachTick(t, func(t *testing.T) *shmtest.Run {
-				s := make(t)
+				s := build(t)
 				return &shmtest.Run{Segment: s.seg, Do: s.do, Verify: s.verify}
 			})
 		})
@@ -479,11 +479,11 @@ func atTick(k int64, do, f func()) int64 {
 // takes whatever block it can get meanwhile, the operation goes on, and
 // neither takes anything from the other.
 func TestCrash_StoppedInside(t *testing.T) {
-	for name, make := range scenes {
+	for name, build := range scenes {
 		t.Run(name, func(t *testing.T) {
-			ticks := atTick(0, make(t).do, nil)
+			ticks := atTick(0, build(t).do, nil)
 			for k := int64(1); k <= ticks; k++ {
-				s := make(t)
+				s := build(t)
 				b := &bystander{t: t, a: s.other(t)}
 				s.crowded = true
 				atTick(k, s.do, func() {
@@ -500,6 +500,21 @@ func TestCrash_StoppedInside(t *testing.T) {
 			t.Logf("%d ticks", ticks)
 		})
 	}
+}
+
+// TestCrash_GrowerStopped stops one who grows the arena at every tick: the pages
+// are there for others, but for one that he may be about to lease.
+func TestCrash_GrowerStopped(t *testing.T) {
+	ticks := atTick(0, sceneGrow(t).do, nil)
+	for k := int64(1); k <= ticks; k++ {
+		s := sceneGrow(t)
+		b := &bystander{t: t, a: s.other(t)}
+		s.crowded = true
+		atTick(k, s.do, func() { b.grabAll(1000) })
+		require.GreaterOrEqual(t, len(b.refs), 40, "tick %d: blocks in 11 new pages", k)
+		b.giveBack(k)
+	}
+	t.Logf("%d ticks", ticks)
 }
 
 func dirLock(s *slab.Slab) *psync.Mutex { return mem.Must[psync.Mutex](s.View(), 256) }

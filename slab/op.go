@@ -3,6 +3,7 @@ package slab
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/shmkit/shmkit/arena"
@@ -38,8 +39,13 @@ func (s *Slab) Begin() (Op, error) {
 // by being published (a Replace of the record, or Publish of an object). Its
 // contents are undefined.
 //
-// It must not be called while a shared lock is held: the segment may grow.
+// It must not be called while a shared lock is held: the segment may grow. An
+// operation reserves one block at a time; a second one before the first is
+// published is a mistake of the caller, and a panic.
 func (o *Op) Reserve(n uint64) (uint64, error) {
+	if o.Record.Open() {
+		panic("slab: Reserve of an operation that has a block already")
+	}
 	if class, ok := o.s.f.Pages.ClassFor(n); ok {
 		return o.s.allocBlock(o.Record, class)
 	}
@@ -48,12 +54,11 @@ func (o *Op) Reserve(n uint64) (uint64, error) {
 
 // End ends the operation. A block that was reserved and not published is freed.
 func (o *Op) End() {
-	for {
-		off, changing := o.Record.Lock()
-		if !changing {
-			break
+	for off, changing := o.Record.Lock(); changing; off, changing = o.Record.Lock() {
+		if err := o.mend(off); err != nil { // a panic came between, and nobody can finish what it cut short
+			o.s.f.Pool.Lose(o.index)
+			return
 		}
-		o.mend(off) // a panic came between; or somebody is mending already
 	}
 	if ref, ok := o.Record.Reserved(); ok {
 		o.s.f.Pages.Settle(ref) // survivor: free, and named
@@ -63,20 +68,37 @@ func (o *Op) End() {
 }
 
 // mend settles the operation as a survivor would, after a panic under the lock
-// at off.
-func (o *Op) mend(off uint64) {
+// at off. Another one who holds the lock is mending.
+func (o *Op) mend(off uint64) error {
 	lock, err := mem.At[psync.Mutex](o.s.f.View, off)
 	if err == nil {
 		err = lock.Settle(o.s.f.Owner, func() error { return o.s.f.Records.SettleLock(off) })
 	}
-	if err != nil {
-		time.Sleep(time.Millisecond)
+	if errors.Is(err, psync.ErrBusy) {
+		return nil
 	}
+	return err
 }
 
 // Create makes an object with a name: a block of at least s.Size bytes, filled
 // by fill, which is given its address and must write all of it.
+//
+// Objects that this process has removed, and whose handles it has dropped, are
+// freed when Go collects the handles; a full arena is a reason to have that done.
 func (s *Slab) Create(name string, spec arena.Spec, fill func(root mem.Ptr)) (*arena.Object, error) {
+	o, err := s.create(name, spec, fill)
+	for try := 0; try < collections && errors.Is(err, ErrFull) && s.arena.KeepsGarbage(); try++ {
+		runtime.GC()
+		time.Sleep(time.Millisecond) // cleanups run in goroutines of their own
+		o, err = s.create(name, spec, fill)
+	}
+	return o, err
+}
+
+// collections is how often Create has garbage collected before it gives up.
+const collections = 3
+
+func (s *Slab) create(name string, spec arena.Spec, fill func(root mem.Ptr)) (*arena.Object, error) {
 	op, err := s.Begin()
 	if err != nil {
 		return nil, err

@@ -284,6 +284,9 @@ func (s *Slab) reclaim(kinds ...int) error {
 		s.f.Pages.Rescan()
 		s.deaths.Store(deaths)
 	}
+	// Whoever has grown the arena last may be stopped before he set the hints.
+	n := s.f.Pages.Pages()
+	s.f.Pages.Commit(n-s.f.Pages.FreeTail(), n)
 	for _, kind := range append(kinds, pages.HintFree, pages.HintEmpty, pages.HintFreed) {
 		s.f.Pages.Untrim(kind)
 	}

@@ -60,7 +60,7 @@
 // for. So the memory of a removed object is given back after its handles were
 // closed or dropped and then collected, or their arena closed. Go's collector does
 // not know how much that is: a process that often replaces objects which take a
-// good part of the arena calls [runtime.GC] when it gets [ErrFull].
+// good part of the arena should call [runtime.GC] when it has dropped some.
 //
 // # Caveats
 //

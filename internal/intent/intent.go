@@ -60,6 +60,7 @@ func (t *Table) Named(buf []uint64) []uint64 {
 type Pool struct {
 	records [PerSlot]*Record
 	taken   atomic.Uint64
+	lost    atomic.Uint64 // taken, and never given back
 	closed  atomic.Bool
 }
 
@@ -95,7 +96,7 @@ func (p *Pool) take(from, to int) (r *Record, i int, ok bool) {
 			}
 			return p.records[i], i, true
 		}
-		if p.closed.Load() {
+		if all := uint64(1)<<to - 1<<from; p.closed.Load() || p.lost.Load()&all == all {
 			return nil, 0, false
 		}
 		if i >= to {
@@ -127,10 +128,18 @@ func (p *Pool) Barrier() {
 	}
 }
 
-// Close refuses further Takes and reports whether all records are back.
+// Lose keeps a record that is open for good: nobody could settle it.
+func (p *Pool) Lose(i int) { p.lost.Or(1 << i) }
+
+// Lost reports whether a record was lost. Its slot must stay as that of a dead
+// process, or the record would be written over.
+func (p *Pool) Lost() bool { return p.lost.Load() != 0 }
+
+// Close refuses further Takes and reports whether all records are back, but for
+// those that were lost.
 func (p *Pool) Close() bool {
 	p.closed.Store(true)
-	return p.taken.Load() == 0
+	return p.taken.Load()&^p.lost.Load() == 0
 }
 
 // Alloc opens the record: the block at ref is about to be marked used.

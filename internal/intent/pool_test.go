@@ -94,3 +94,48 @@ func TestPool_Stress(t *testing.T) {
 	after.Store(true)
 	all.Wait()
 }
+
+// Barrier waits for whoever has a record when it begins, and for nobody who
+// comes later.
+func TestPool_Barrier(t *testing.T) {
+	p := newWorld(t, 1).attach().pool
+	p.Barrier()
+	_, early, _ := p.Take()
+	_, nestedOne, _ := p.TakeNested()
+	passed := make(chan struct{})
+	go func() {
+		p.Barrier()
+		close(passed)
+	}()
+	for _, i := range []int{nestedOne, early} {
+		runtime.Gosched()
+		select {
+		case <-passed:
+			t.Fatal("passed while a record was out")
+		default:
+		}
+		p.Give(i)
+	}
+	<-passed
+	p.Take()
+	p.Close()
+	p.Barrier() // closed: does not wait
+}
+
+func TestRecord_Reserved(t *testing.T) {
+	o := open(t)
+	ref, ok := o.r.Reserved()
+	require.True(t, ok)
+	require.Equal(t, o.new, ref)
+	_, locked := o.r.Lock()
+	require.False(t, locked)
+	o.replace(nil)
+	_, ok = o.r.Reserved()
+	require.False(t, ok, "it is the structure's to settle now")
+	off, locked := o.r.Lock()
+	require.True(t, locked)
+	require.EqualValues(t, lockAt, off)
+	o.r.Close()
+	_, ok = o.r.Reserved()
+	require.False(t, ok)
+}

@@ -262,6 +262,7 @@ func TestObjects_OpenUnderFire(t *testing.T) {
 // with none, and can have as many as there is room for.
 func TestB16_InitStartsAfresh(t *testing.T) {
 	seg := Segment(t, &arena.Options{Size: 128 << 10, MaxSize: 1 << 20, Processes: 4, Objects: 8, Init: func(*arena.Arena) error { return nil }})
+	fill := func(a *arena.Arena) error { return fillUpTo(a, 8) } // all there is room for
 	for range 2 {
 		_, err := arena.Attach(seg, &arena.Options{Init: func(a *arena.Arena) error {
 			return errors.Join(fill(a), errors.New("no luck"))

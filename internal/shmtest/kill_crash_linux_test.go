@@ -74,3 +74,29 @@ func TestCrash_Arena_Killed(t *testing.T) {
 		require.NoError(t, a.Close())
 	})
 }
+
+// A process is killed at a tick of its work, and one who lives goes on at once,
+// through the locks of the dead, before anybody has recovered its slot.
+func TestCrash_Arena_SurvivorGoesOn(t *testing.T) {
+	var a *arena.Arena
+	EachKill(t, 1, func(k int64) *Child {
+		a = Named(t, tiny(4))
+		return ArmedAt(t, k, "carpenter", a.Name())
+	}, func(bool) {
+		h, err := makeTree(a, "fresh", 2)
+		require.NoError(t, err)
+		require.NoError(t, link(a, h, 0, 200))
+		require.NoError(t, link(a, h, 1, 10<<10))
+		require.NoError(t, a.Rename("fresh", "table"))
+		require.NoError(t, h.Err())
+		_, err = a.Recover()
+		require.NoError(t, err)
+		require.Zero(t, Clean(t, a).Garbage)
+		for _, o := range a.Objects() {
+			require.NoError(t, a.Remove(o.Name))
+		}
+		require.NoError(t, h.Close())
+		require.Zero(t, Clean(t, a).Blocks)
+		require.NoError(t, a.Close())
+	})
+}

@@ -1,7 +1,6 @@
 package shmtest
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -14,25 +13,11 @@ func TestMain(m *testing.M) { Main(m, roles) }
 
 var roles = map[string]func(args []string) int{"filler": filler}
 
-// fill makes all the objects that little has room for, and keeps them open.
-func fill(a *arena.Arena) error {
-	for i := range 8 {
-		h, err := makeTree(a, fmt.Sprint("object ", i), 2)
-		if err != nil {
-			return err
-		}
-		if err := link(a, h, 0, 100); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// filler is killed in its init function, when it has filled the arena.
+// filler is killed in its init function.
 func filler(args []string) int {
 	o := little()
 	o.Init = func(a *arena.Arena) error {
-		Must(fill(a))
+		Must(fillUpTo(a, 3))
 		Say("full")
 		select {}
 	}
@@ -48,7 +33,7 @@ func TestB16_InitKilledWhileOthersWait(t *testing.T) {
 	c := Start(t, "filler", name)
 	c.Expect("full")
 	o := little()
-	o.Init = fill
+	o.Init = func(a *arena.Arena) error { return fillUpTo(a, 3) } // there is room beside what the dead left
 	waiting := make(chan struct{})
 	o.OnStall = func(arena.Stall) {
 		select {
@@ -74,8 +59,8 @@ func TestB16_InitKilledWhileOthersWait(t *testing.T) {
 	a := <-opened
 	require.NotNil(t, a)
 	r := Clean(t, a)
-	require.Len(t, r.Objects, 8)
-	require.Equal(t, 16, r.Blocks)
+	require.Len(t, r.Objects, 3)
+	require.Equal(t, 6, r.Blocks)
 	require.Zero(t, r.Garbage)
 	require.NoError(t, a.Close())
 }

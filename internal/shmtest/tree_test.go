@@ -1,6 +1,7 @@
 package shmtest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -73,4 +74,18 @@ func tree(t testing.TB, a *arena.Arena, name string, words, n int) *arena.Object
 		require.NoError(t, link(a, h, i, uint64(16+i*40)))
 	}
 	return h
+}
+
+// fillUpTo makes n objects with a block each, and keeps them open.
+func fillUpTo(a *arena.Arena, n int) error {
+	for i := range n {
+		h, err := makeTree(a, fmt.Sprint("object ", i), 2)
+		if err != nil {
+			return err
+		}
+		if err := link(a, h, 0, 100); err != nil {
+			return err
+		}
+	}
+	return nil
 }
