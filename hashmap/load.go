@@ -45,14 +45,12 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 	} else {
 		key, n = mem.KeyPtr(&k), mem.SizeOf[K]()
 	}
-	// The first and the last word are all of a key of 8 to 16 bytes.
-	var first, last, h uint64
-	if n-8 <= 8 {
-		first, last = mem.Load64(key), mem.Load64(key.Add(n-8))
-		h = hash16(first, last, n, &m.secrets)
-	} else {
-		h = hashBytes(key, n, &m.secrets)
+	if n-8 > 8 {
+		return m.loadOther(key, n)
 	}
+	// The first and the last word are all there is of a key of 8 to 16 bytes.
+	first, last := mem.Load64(key), mem.Load64(key.Add(n-8))
+	h := hash16(first, last, n, &m.secrets)
 	home, _ := bits.Mul64(h, m.nbucket)
 	b := m.buckets.Add(home * bucketSize)
 	head := mem.Cast[bucket](b)
@@ -70,15 +68,11 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 		if off>>3+(n+7)>>3 < m.span.Load() {
 			e := m.data.Add(off)
 			text := e.Add(entryHeader)
-			differs := mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)
-			if n-8 <= 8 {
-				differs |= (mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
-			} else if differs == 0 && !equalBytes(key, text, n) {
-				differs = 1
-			}
+			differs := mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32) |
+				mem.Load64(text) ^ first | mem.Load64(text.Add(n-8)) ^ last
 			if differs == 0 {
 				mem.ReadInto(&v, text.Add(pad8(n)))
-				if (head.version.Load()^version)|(m.state.Load()^m.open.Load()) == 0 {
+				if head.version.Load()^version|m.state.Load()^m.open.Load() == 0 {
 					runtime.KeepAlive(m)
 					return v, true
 				}
@@ -86,6 +80,23 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 		}
 	} else if tags < overflowed && head.version.Load() == version && !m.dead() {
 		return v, false
+	}
+	return m.loadSlow(key, n, h)
+}
+
+// loadOther is Load for keys of other lengths. It is apart so that Load makes
+// no call before its last: every value that lives across a call is stored on
+// the stack first, whether the call is made or not.
+//
+//go:noinline
+func (m *Map[K, V]) loadOther(key mem.Ptr, n uint64) (v V, ok bool) {
+	h := hashBytes(key, n, &m.secrets)
+	if f := m.peek(key, n, h); f.hit && f.value == mem.SizeOf[V]() {
+		mem.ReadInto(&v, f.entry)
+		if m.stands(&f) {
+			runtime.KeepAlive(m)
+			return v, true
+		}
 	}
 	return m.loadSlow(key, n, h)
 }
