@@ -68,11 +68,11 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 		if off>>3+(n+7)>>3 < m.span.Load() {
 			e := m.data.Add(off)
 			text := e.Add(entryHeader)
-			differs := mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32) |
-				mem.Load64(text) ^ first | mem.Load64(text.Add(n-8)) ^ last
+			differs := (mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)) |
+				(mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
 			if differs == 0 {
 				mem.ReadInto(&v, text.Add(pad8(n)))
-				if head.version.Load()^version|m.state.Load()^m.open.Load() == 0 {
+				if (head.version.Load()^version)|(m.state.Load()^m.open.Load()) == 0 {
 					runtime.KeepAlive(m)
 					return v, true
 				}

@@ -19,6 +19,8 @@ type Op struct {
 	s      *Slab
 	Record *intent.Record
 	index  int
+
+	reserved bool
 }
 
 // Begin starts an operation. It waits while too many are in flight in this
@@ -40,12 +42,13 @@ func (s *Slab) Begin() (Op, error) {
 // contents are undefined.
 //
 // It must not be called while a shared lock is held: the segment may grow. An
-// operation reserves one block at a time; a second one before the first is
-// published is a mistake of the caller, and a panic.
+// operation reserves one block; a second call is a mistake of the caller, and a
+// panic.
 func (o *Op) Reserve(n uint64) (uint64, error) {
-	if o.Record.Open() {
+	if o.reserved {
 		panic("slab: Reserve of an operation that has a block already")
 	}
+	o.reserved = true
 	if class, ok := o.s.f.Pages.ClassFor(n); ok {
 		return o.s.allocBlock(o.Record, class)
 	}
