@@ -120,6 +120,24 @@ func (c *core) settle(me *psync.Owner, dead psync.ID) error {
 	return nil
 }
 
+// holds reports whether a slot names a block, an object or a page.
+func (c *core) holds(slot int) bool {
+	var any uint64
+	s := c.slot(slot)
+	for i := range s.pins {
+		any |= s.pins[i].Load()
+	}
+	for i := range s.leases {
+		any |= s.leases[i].Load()
+	}
+	for i := range s.records {
+		if s.records[i].Open() {
+			return true
+		}
+	}
+	return any != 0
+}
+
 // letGo drops the pins and leases of an attach that has no operation left.
 func (c *core) letGo(id psync.ID) {
 	s := c.slot(id.Slot())

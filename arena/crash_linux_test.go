@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -139,8 +138,7 @@ func stopAt(k int64) {
 	fault.Reset()
 	fault.SetHook(func(n int64) {
 		if n == k {
-			shmtest.Say("stopped")
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			shmtest.StopHere()
 		}
 	})
 }

@@ -81,6 +81,11 @@ func (a *Arena) joinLocked() error {
 	a.writes = true
 	a.owner.Stalled = a.stalled
 	a.pool = a.records.NewPool(a.owner.ID().Slot())
+	if a.holds(a.owner.ID().Slot()) { // whoever freed the slot was wrong
+		if err := a.settle(a.owner, a.owner.ID()); err != nil {
+			return err
+		}
+	}
 	a.describe()
 	return nil
 }

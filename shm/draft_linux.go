@@ -133,11 +133,11 @@ func sweep(dir string) error {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
-		lock, err := lockHidden(path)
+		lock, _ := lockHidden(path)
 		if lock == nil {
-			continue
+			continue // its creator lives, or it is none of ours
 		}
-		if err = errors.Join(removeNamed(path), lock.Close()); err != nil && !forgivable(err) {
+		if err := errors.Join(removeNamed(path), lock.Close()); err != nil && !forgivable(err) {
 			return fmt.Errorf("sweep: %w", err)
 		}
 	}

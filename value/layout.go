@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 Stored structs: some fields are reached by their offset, some keep others apart.
+
 package value
 
 import "github.com/shmkit/shmkit/internal/psync"

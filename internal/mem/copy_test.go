@@ -154,6 +154,8 @@ func TestLoad(t *testing.T) {
 }
 
 // versioned is a stored value in the way of a seqlock: odd while being written.
+//
+//lint:ignore U1000 the fields are reached by their offset
 type versioned struct {
 	version uint64
 	payload [6]uint64

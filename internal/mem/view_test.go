@@ -10,7 +10,7 @@ import (
 
 // aligned returns n zero bytes that start at a multiple of eight, as a heap
 // segment does.
-func aligned(n int) []byte { return make([]byte, max(n, 16)+7&^7)[:n] }
+func aligned(n int) []byte { return make([]byte, (max(n, 16)+7)&^7)[:n] }
 
 type record struct {
 	A uint64

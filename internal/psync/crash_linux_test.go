@@ -4,10 +4,8 @@ package psync_test
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -36,8 +34,7 @@ func stopper(args []string) int {
 	shmtest.Must(err)
 	fault.SetHook(func(n int64) {
 		if n == k {
-			shmtest.Say("stopped")
-			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			shmtest.StopHere()
 		}
 	})
 	o, err := w.table(locks).Attach(w.settle)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // patience is how long anything may take before a test gives up. It proves
@@ -177,6 +179,16 @@ func (c *Child) Stop() {
 	c.Stopped()
 }
 
+// StopHere stops a child at this very place, after telling so. The signal goes to
+// the thread itself: sent to the process, another thread might take it, and this
+// one would run on for a while.
+func StopHere() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	Say("stopped")
+	Must(unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP))
+}
+
 // Stopped returns when the child, which is about to stop itself, has done so.
 func (c *Child) Stopped() {
 	c.t.Helper()
@@ -192,26 +204,36 @@ func (c *Child) Cont() {
 func (c *Child) await(what string, reached func() bool) {
 	c.t.Helper()
 	for limit := time.Now().Add(patience); !reached(); time.Sleep(time.Millisecond) {
+		select {
+		case <-c.done:
+			c.fail("ended (%v) before it could %s", c.cmd.ProcessState, what)
+		default:
+		}
 		if time.Now().After(limit) {
-			c.fail("did not %s within %s", what, patience)
+			c.fail("did not %s within %s: its threads are %s", what, patience, c.threads())
 		}
 	}
 }
 
 // threadsAre reports whether every thread of the child is in the state.
 func (c *Child) threadsAre(state string) bool {
+	states := c.threads()
+	return states != "" && strings.Trim(states, state) == ""
+}
+
+// threads returns the state of each thread of the child, a letter each.
+func (c *Child) threads() (states string) {
 	files, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(c.PID()), "task", "*", "stat"))
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return false
+			continue // it has just ended
 		}
-		text := string(b)
-		if rest := text[strings.LastIndexByte(text, ')')+1:]; !strings.HasPrefix(rest, " "+state) {
-			return false
+		if at := bytes.LastIndexByte(b, ')'); at+2 < len(b) {
+			states += string(b[at+2])
 		}
 	}
-	return len(files) > 0
+	return states
 }
 
 func (c *Child) fail(format string, args ...any) {
