@@ -19,6 +19,7 @@ const (
 	// RemoveWithLast removes the name when the last process that has the arena
 	// open for writing closes it. If that process is killed, nobody is left to
 	// do it: then the next opener treats the arena as gone and removes it.
+	// (Create alone reports fs.ErrExist for it; OpenOrCreate replaces it.)
 	RemoveWithLast
 )
 

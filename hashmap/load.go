@@ -55,14 +55,14 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 	b := m.buckets.Add(home * bucketSize)
 	head := mem.Cast[bucket](b)
 	version, tags := head.version.Load(), head.tags.Load()
-	if match := matches(tags, h); match != 0 {
-		// The first slot whose tag matches; that another one follows is rare
-		// enough for the slow path. The lowest bit set is 8*i+7.
+	match := matches(tags, h)
+	for ; match != 0; match &= match - 1 {
+		// The lowest bit set is 8*i+7.
 		word := mem.Cast[psync.Word64](b.Add(slotsOff + uint64(bits.TrailingZeros64(match))&^7)).Load()
-		off := word&(offsetMask&^7) - m.low
 		if word>>offsetBits != slotBits(h) {
-			return m.loadSlow(key, n, h) // another key with this tag
+			continue // another key with this tag
 		}
+		off := word&(offsetMask&^7) - m.low
 		// Too low or too high for an entry with this key: one comparison for
 		// both, and the shifts leave room for the sum.
 		if off>>3+(n+7)>>3 < m.span.Load() {
@@ -78,7 +78,9 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 				}
 			}
 		}
-	} else if tags < overflowed && head.version.Load() == version && !m.dead() {
+		break
+	}
+	if match == 0 && tags < overflowed && head.version.Load() == version && !m.dead() {
 		return v, false
 	}
 	return m.loadSlow(key, n, h)
@@ -90,15 +92,7 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 //
 //go:noinline
 func (m *Map[K, V]) loadOther(key mem.Ptr, n uint64) (v V, ok bool) {
-	h := hashBytes(key, n, &m.secrets)
-	if f := m.peek(key, n, h); f.hit && f.value == mem.SizeOf[V]() {
-		mem.ReadInto(&v, f.entry)
-		if m.stands(&f) {
-			runtime.KeepAlive(m)
-			return v, true
-		}
-	}
-	return m.loadSlow(key, n, h)
+	return m.loadSlow(key, n, hashBytes(key, n, &m.secrets))
 }
 
 // loadSlow is Load where a write came between, where the chain is longer than
@@ -164,8 +158,8 @@ func (m *Map[K, V]) loadBytes(dst []byte, k *K) ([]byte, bool) {
 }
 
 func (t *table) appendValue(dst []byte, key mem.Ptr, n, h uint64) ([]byte, bool) {
-	f := t.peek(key, n, h)
 	for try := 0; ; try++ {
+		f := t.find(key, n, h)
 		out := dst
 		if f.hit && t.stands(&f) { // before the length is believed and memory taken for it
 			out = slices.Grow(dst, int(f.value))[:len(dst)+int(f.value)]
@@ -179,32 +173,7 @@ func (t *table) appendValue(dst []byte, key mem.Ptr, n, h uint64) ([]byte, bool)
 			return dst, false
 		}
 		pause(try)
-		f = t.find(key, n, h)
 	}
-}
-
-// peek is find for an entry in the first slot of its home bucket whose tag
-// matches, where nearly all are; for everything else it is a retry.
-func (t *table) peek(key mem.Ptr, n, h uint64) found {
-	b := t.buckets.Add(t.bucketOf(h) * bucketSize)
-	head := mem.Cast[bucket](b)
-	f := found{bucket: head, version: head.version.Load(), retry: true}
-	match := matches(head.tags.Load(), h)
-	if match == 0 {
-		return f
-	}
-	word := mem.Cast[psync.Word64](b.Add(slotsOff + uint64(bits.TrailingZeros64(match))&^7)).Load()
-	off := word&(offsetMask&^7) - t.low
-	if word>>offsetBits != slotBits(h) || off>>3+(n+7)>>3 >= t.span.Load() {
-		return f
-	}
-	e := t.data.Add(off)
-	size := mem.Load64(e)
-	if size&0xffffffff != n || (size>>32+7)>>3 >= t.span.Load()-off>>3-(n+7)>>3 || !equalBytes(key, e.Add(entryHeader), n) {
-		return f
-	}
-	f.entry, f.value, f.hit, f.retry = e.Add(entryHeader+pad8(n)), size>>32, true, false
-	return f
 }
 
 // key returns the bytes of a key, without letting it escape.

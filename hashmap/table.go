@@ -195,7 +195,7 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 			if word == 0 || word>>offsetBits != slotBits(h) {
 				continue
 			}
-			if t.examine(&f, word&offsetMask, key, n) {
+			if t.compare(&f, word, key, n) {
 				return f
 			}
 		}
@@ -212,7 +212,30 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 
 func (f *found) changed() bool { return f.bucket.version.Load() != f.version }
 
-// examine compares the entry at off with the key. True: the search is over.
+// compare compares the entry that a slot's word leads to with the key. True: the
+// search is over. Whatever is not plainly within what was verified is examined.
+func (t *table) compare(f *found, word uint64, key mem.Ptr, n uint64) bool {
+	span := t.span.Load()
+	off := word&offsetMask - t.low
+	if words := off>>3 + (n+7)>>3; words < span && off&7 == 0 {
+		e := t.data.Add(off)
+		size := mem.Load64(e)
+		if size&0xffffffff != n {
+			return false
+		}
+		if length := size >> 32; !t.bytesValue && length == t.valueSize || t.bytesValue && (length+7)>>3 < span-words {
+			if !equalBytes(key, e.Add(entryHeader), n) {
+				return false
+			}
+			f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), length, true
+			return true
+		}
+	}
+	return t.examine(f, word&offsetMask, key, n)
+}
+
+// examine is compare, step by step. It looks for what other processes have
+// committed meanwhile, and says what is wrong.
 func (t *table) examine(f *found, off uint64, key mem.Ptr, n uint64) bool {
 	if !t.within(off, entryHeader) {
 		return t.doubt(f, "an entry at %#x lies outside the data area", off)
