@@ -10,34 +10,37 @@ import (
 // an interface between loop and map would cost more than some lookups.
 
 type plainMap struct {
-	keys, stored []string
-	m            map[string]blob
+	keys   [2][]string // each of two workers has its own, as two processes have
+	stored []string
+	m      map[string]blob
 }
 
 func newPlain(n int) *plainMap {
-	return &plainMap{lookupKeys(n), storedKeys(n), make(map[string]blob, n)}
+	return &plainMap{bothKeys(n), storedKeys(n), make(map[string]blob, n)}
 }
 
 func (p *plainMap) load(who int, seq []uint32) {
+	keys := p.keys[who]
 	var sum uint64
 	for _, k := range seq {
-		v := p.m[p.keys[k]]
+		v := p.m[keys[k]]
 		sum += uint64(v[k&63])
 	}
 	sinks[who].sum += sum
 }
 
 func (p *plainMap) mixed(who int, seq []uint32) {
+	keys := p.keys[who]
 	var v blob
 	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			v := p.m[p.keys[k]]
+			v := p.m[keys[k]]
 			sum += uint64(v[k&63])
 			continue
 		}
 		v[0] = byte(i)
-		p.m[p.keys[k]] = v
+		p.m[keys[k]] = v
 	}
 	sinks[who].sum += sum
 }
@@ -58,10 +61,11 @@ type lockedMap struct {
 func newLocked(n int) *lockedMap { return &lockedMap{plainMap: newPlain(n)} }
 
 func (l *lockedMap) load(who int, seq []uint32) {
+	keys := l.keys[who]
 	var sum uint64
 	for _, k := range seq {
 		l.mu.Lock()
-		v := l.m[l.keys[k]]
+		v := l.m[keys[k]]
 		l.mu.Unlock()
 		sum += uint64(v[k&63])
 	}
@@ -69,19 +73,20 @@ func (l *lockedMap) load(who int, seq []uint32) {
 }
 
 func (l *lockedMap) mixed(who int, seq []uint32) {
+	keys := l.keys[who]
 	var v blob
 	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
 			l.mu.Lock()
-			v := l.m[l.keys[k]]
+			v := l.m[keys[k]]
 			l.mu.Unlock()
 			sum += uint64(v[k&63])
 			continue
 		}
 		v[0] = byte(i)
 		l.mu.Lock()
-		l.m[l.keys[k]] = v
+		l.m[keys[k]] = v
 		l.mu.Unlock()
 	}
 	sinks[who].sum += sum
@@ -105,10 +110,11 @@ type rwLockedMap struct {
 func newRWLocked(n int) *rwLockedMap { return &rwLockedMap{plainMap: newPlain(n)} }
 
 func (l *rwLockedMap) load(who int, seq []uint32) {
+	keys := l.keys[who]
 	var sum uint64
 	for _, k := range seq {
 		l.mu.RLock()
-		v := l.m[l.keys[k]]
+		v := l.m[keys[k]]
 		l.mu.RUnlock()
 		sum += uint64(v[k&63])
 	}
@@ -116,19 +122,20 @@ func (l *rwLockedMap) load(who int, seq []uint32) {
 }
 
 func (l *rwLockedMap) mixed(who int, seq []uint32) {
+	keys := l.keys[who]
 	var v blob
 	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
 			l.mu.RLock()
-			v := l.m[l.keys[k]]
+			v := l.m[keys[k]]
 			l.mu.RUnlock()
 			sum += uint64(v[k&63])
 			continue
 		}
 		v[0] = byte(i)
 		l.mu.Lock()
-		l.m[l.keys[k]] = v
+		l.m[keys[k]] = v
 		l.mu.Unlock()
 	}
 	sinks[who].sum += sum
@@ -145,16 +152,18 @@ func (l *rwLockedMap) insert(_ int, seq []uint32) {
 }
 
 type syncMap struct {
-	keys, stored []string
-	m            sync.Map
+	keys   [2][]string
+	stored []string
+	m      sync.Map
 }
 
-func newSyncMap(n int) *syncMap { return &syncMap{keys: lookupKeys(n), stored: storedKeys(n)} }
+func newSyncMap(n int) *syncMap { return &syncMap{keys: bothKeys(n), stored: storedKeys(n)} }
 
 func (s *syncMap) load(who int, seq []uint32) {
+	keys := s.keys[who]
 	var sum uint64
 	for _, k := range seq {
-		x, _ := s.m.Load(s.keys[k])
+		x, _ := s.m.Load(keys[k])
 		v := x.(blob)
 		sum += uint64(v[k&63])
 	}
@@ -162,17 +171,18 @@ func (s *syncMap) load(who int, seq []uint32) {
 }
 
 func (s *syncMap) mixed(who int, seq []uint32) {
+	keys := s.keys[who]
 	var v blob
 	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			x, _ := s.m.Load(s.keys[k])
+			x, _ := s.m.Load(keys[k])
 			v := x.(blob)
 			sum += uint64(v[k&63])
 			continue
 		}
 		v[0] = byte(i)
-		s.m.Store(s.keys[k], v)
+		s.m.Store(keys[k], v)
 	}
 	sinks[who].sum += sum
 }
@@ -186,34 +196,37 @@ func (s *syncMap) insert(_ int, seq []uint32) {
 }
 
 type xsyncMap struct {
-	keys, stored []string
-	m            *xsync.Map[string, blob]
+	keys   [2][]string
+	stored []string
+	m      *xsync.Map[string, blob]
 }
 
 func newXsyncMap(n int) *xsyncMap {
-	return &xsyncMap{lookupKeys(n), storedKeys(n), xsync.NewMap[string, blob](xsync.WithPresize(n))}
+	return &xsyncMap{bothKeys(n), storedKeys(n), xsync.NewMap[string, blob](xsync.WithPresize(n))}
 }
 
 func (x *xsyncMap) load(who int, seq []uint32) {
+	keys := x.keys[who]
 	var sum uint64
 	for _, k := range seq {
-		v, _ := x.m.Load(x.keys[k])
+		v, _ := x.m.Load(keys[k])
 		sum += uint64(v[k&63])
 	}
 	sinks[who].sum += sum
 }
 
 func (x *xsyncMap) mixed(who int, seq []uint32) {
+	keys := x.keys[who]
 	var v blob
 	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			v, _ := x.m.Load(x.keys[k])
+			v, _ := x.m.Load(keys[k])
 			sum += uint64(v[k&63])
 			continue
 		}
 		v[0] = byte(i)
-		x.m.Store(x.keys[k], v)
+		x.m.Store(keys[k], v)
 	}
 	sinks[who].sum += sum
 }

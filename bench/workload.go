@@ -75,8 +75,12 @@ var orders = memo(func(n int) []uint32 {
 	return order
 })
 
-// lookupKeys and storedKeys are equal, and not the same memory.
-var lookupKeys, storedKeys = memo(keyNames), memo(keyNames)
+// lookupKeys, secondKeys and storedKeys are equal, and not the same memory.
+var lookupKeys, secondKeys, storedKeys = memo(keyNames), memo(keyNames), memo(keyNames)
+
+// bothKeys returns the keys that the first and the second worker of one process
+// look up.
+func bothKeys(n int) [2][]string { return [2][]string{lookupKeys(n), secondKeys(n)} }
 
 // memo keeps the results of f.
 func memo[T any](f func(int) T) func(int) T {

@@ -35,8 +35,15 @@ import (
 // stores nothing, and copies the value out; with a fixed-size V it allocates
 // nothing. On a closed handle or a removed map it finds nothing; Err says why.
 func (m *Map[K, V]) Load(k K) (v V, ok bool) {
+	ok = m.LoadInto(k, &v)
+	return v, ok
+}
+
+// LoadInto is Load into *v, which saves a copy of a large V. If the key is not
+// there, *v is zero afterwards.
+func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 	if m.bytesValue {
-		return m.loadCopy(&k)
+		return m.loadCopy(&k, v)
 	}
 	var key mem.Ptr
 	var n uint64
@@ -46,7 +53,7 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 		key, n = mem.KeyPtr(&k), mem.SizeOf[K]()
 	}
 	if n-8 > 8 {
-		return m.loadOther(key, n)
+		return m.loadOther(key, n, v)
 	}
 	// The first and the last word are all there is of a key of 8 to 16 bytes.
 	first, last := mem.Load64(key), mem.Load64(key.Add(n-8))
@@ -71,69 +78,57 @@ func (m *Map[K, V]) Load(k K) (v V, ok bool) {
 			differs := (mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)) |
 				(mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
 			if differs == 0 {
-				mem.ReadInto(&v, text.Add(pad8(n)))
+				mem.ReadInto(v, text.Add(pad8(n)))
 				if (head.version.Load()^version)|(m.state.Load()^m.open.Load()) == 0 {
 					runtime.KeepAlive(m)
-					return v, true
+					return true
 				}
 			}
 		}
 		break
 	}
-	if match == 0 && tags < overflowed && head.version.Load() == version && !m.dead() {
-		return v, false
-	}
-	return m.loadSlow(key, n, h)
+	return m.loadSlow(key, n, h, v)
 }
 
-// loadOther is Load for keys of other lengths. It is apart so that Load makes
-// no call before its last: every value that lives across a call is stored on
-// the stack first, whether the call is made or not.
+// loadOther is LoadInto for keys of other lengths. It is apart so that LoadInto
+// makes no call before its last: every value that lives across a call is stored
+// on the stack first, whether the call is made or not.
 //
 //go:noinline
-func (m *Map[K, V]) loadOther(key mem.Ptr, n uint64) (v V, ok bool) {
-	return m.loadSlow(key, n, hashBytes(key, n, &m.secrets))
+func (m *Map[K, V]) loadOther(key mem.Ptr, n uint64, v *V) bool {
+	return m.loadSlow(key, n, hashBytes(key, n, &m.secrets), v)
 }
 
-// loadSlow is Load where a write came between, where the chain is longer than
-// its home bucket, or where something is wrong.
+// loadSlow is LoadInto where a write came between, where the key is not there or
+// the chain is longer than its home bucket, or where something is wrong.
 //
 //go:noinline
-func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64) (V, bool) {
+func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64, v *V) bool {
 	for try := 0; ; try++ {
-		var v V
 		f := m.find(key, n, h)
 		if f.hit {
-			mem.ReadInto(&v, f.entry)
+			mem.ReadInto(v, f.entry)
 		}
 		if !f.retry && m.stands(&f) {
-			return v, f.hit
+			if !f.hit {
+				*v = *new(V)
+			}
+			return f.hit
 		}
 		if m.dead() {
-			return *new(V), false
+			*v = *new(V)
+			return false
 		}
 		pause(try)
 	}
 }
 
-// loadCopy is Load for V of []byte.
+// loadCopy is LoadInto for V of []byte.
 //
 //go:noinline
-func (m *Map[K, V]) loadCopy(k *K) (v V, ok bool) {
+func (m *Map[K, V]) loadCopy(k *K, v *V) bool {
 	b, ok := m.loadBytes(nil, k)
-	if ok {
-		mem.SetBytes(&v, b)
-	}
-	return v, ok
-}
-
-// LoadInto is Load into *v, which saves a copy of a large V. If the key is not
-// there, *v is unchanged.
-func (m *Map[K, V]) LoadInto(k K, v *V) bool {
-	x, ok := m.Load(k)
-	if ok {
-		*v = x
-	}
+	mem.SetBytes(v, b)
 	return ok
 }
 
