@@ -14,6 +14,7 @@ type watch struct {
 	quiet int       // looks in a row that saw nothing move
 	trace uint64    // what the last look saw
 	since time.Time // when that was seen first
+	start time.Time // of the first look
 }
 
 const (
@@ -23,12 +24,18 @@ const (
 	// handover is how long a page may stay where it is without a change before
 	// it is given up: whoever has it is stopped.
 	handover = 20 * time.Millisecond
+	// patience bounds the whole watch: two that are both short would otherwise
+	// take the same full pages from each other's hands, and each see the other
+	// move, for ever.
+	patience = 200 * time.Millisecond
 )
 
 // begin reports whether this is the first look.
 func (w *watch) begin() bool {
 	first := !w.begun
-	w.begun = true
+	if first {
+		w.begun, w.start = true, time.Now()
+	}
 	return first
 }
 
@@ -44,7 +51,7 @@ func (w *watch) still(trace uint64) bool {
 		return true
 	}
 	w.trace = trace
-	if w.quiet == looks {
+	if w.quiet == looks || time.Since(w.start) > patience {
 		return true
 	}
 	runtime.Gosched()
