@@ -103,7 +103,7 @@ func openSegment(name string, o *Options) (*shm.Segment, error) {
 	return shm.Open(name, &shm.OpenOptions{
 		ReadOnly: o.ReadOnly, Dir: o.Dir,
 		Verify: func(r io.ReaderAt, size int64) (int64, error) {
-			p, _, err := readPlan(r, size)
+			p, _, err := readPlan(r)
 			if err != nil {
 				return 0, err
 			}
@@ -245,12 +245,15 @@ func (a *Arena) attach(seg *shm.Segment, o *Options) error {
 func survey(seg *shm.Segment) (*plan, error) {
 	raising.Lock()
 	defer raising.Unlock()
+	p, committed, err := readPlan(viewReader{seg.View()})
+	if err != nil {
+		return nil, err
+	}
 	size, err := seg.Committed()
 	if err != nil {
 		return nil, err
 	}
-	p, committed, err := readPlan(viewReader{seg.View()}, size)
-	if err != nil {
+	if err := p.checkSize(committed, uint64(size)); err != nil {
 		return nil, err
 	}
 	if p.maxSize > uint64(seg.Reserved()) {

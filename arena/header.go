@@ -108,9 +108,10 @@ func (p *plan) write(v *mem.View, committed uint64, ready bool) {
 	}
 }
 
-// readPlan checks the first bytes of a segment of size bytes and returns its
-// plan and its committed size. It trusts nothing.
-func readPlan(r io.ReaderAt, size int64) (*plan, uint64, error) {
+// readPlan checks the first bytes of a segment and returns its plan and its
+// committed size, which is to be compared with a size of the file that is read
+// afterwards: others may be growing it.
+func readPlan(r io.ReaderAt) (*plan, uint64, error) {
 	if strconv.IntSize != 64 {
 		return nil, 0, fmt.Errorf("%w: this program has %d-bit words, want 64", ErrVersion, strconv.IntSize)
 	}
@@ -132,8 +133,7 @@ func readPlan(r io.ReaderAt, size int64) (*plan, uint64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	committed := words[fixedWords+1]
-	return p, committed, p.checkSize(committed, uint64(size))
+	return p, words[fixedWords+1], nil
 }
 
 // checkIdentity checks what says that this is a segment of ours and which one.

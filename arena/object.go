@@ -58,14 +58,17 @@ func (h *Object) Name() string { return h.name }
 // before the first block of the object is freed.
 func (h *Object) Live() (*psync.Word64, uint64) { return h.state, h.open }
 
-// Err returns why operations on the handle fail, nil if they should not.
+// Err returns why operations on the handle fail, nil if they should not. The
+// state is read first: Close of the arena replaces it by zero, which means that
+// the arena is closed and not that the object was removed.
 func (h *Object) Err() error {
+	removed := h.state.Load() != h.open
 	switch {
 	case h.arena.closed.Load():
 		return ErrClosed
 	case h.closed.Load():
 		return fmt.Errorf("handle on %q: %w", h.name, ErrClosed)
-	case h.state.Load() != h.open:
+	case removed:
 		return fmt.Errorf("%q: %w", h.name, ErrRemoved)
 	}
 	return nil

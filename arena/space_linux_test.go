@@ -2,6 +2,7 @@ package arena_test
 
 import (
 	"os"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,4 +72,28 @@ func TestSpace_Create(t *testing.T) {
 	a, err := arena.Create("a", &arena.Options{Size: 64 << 10, MaxSize: 1 << 30, Dir: dir, Processes: 4, Objects: 8})
 	require.NoError(t, err, "address space is no memory")
 	require.NoError(t, a.Close())
+}
+
+// Whoever opens an arena while others let it grow may read the size of the file
+// before it grew and the header after. That is no damage.
+func TestOpen_WhileItGrows(t *testing.T) {
+	o := &arena.Options{Size: 64 << 10, MaxSize: 8 << 20, Processes: 4, Objects: 8}
+	for range 5 {
+		a := shmtest.Named(t, o)
+		f := insides(a)
+		var all sync.WaitGroup
+		all.Go(func() {
+			for f.Grow(f.Pages.FreeTail()+1) == nil {
+			}
+		})
+		for a.Size() < a.MaxSize()/2 {
+			b, err := arena.Open(a.Name(), &arena.Options{ReadOnly: true})
+			if err != nil {
+				all.Wait()
+			}
+			require.NoError(t, err)
+			require.NoError(t, b.Close())
+		}
+		all.Wait()
+	}
 }

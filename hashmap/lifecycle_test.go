@@ -3,6 +3,7 @@ package hashmap
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -151,6 +152,7 @@ func TestMap_CloseBeside(t *testing.T) {
 			keep := create[string, int](t, a, "m", nil)
 			m := open[string, int](t, a, "m")
 			var all sync.WaitGroup
+			ended := make(chan error, 4)
 			for g := range 4 {
 				all.Go(func() {
 					for i := 0; ; i++ {
@@ -161,13 +163,15 @@ func TestMap_CloseBeside(t *testing.T) {
 						}
 						m.Load(k)
 						if err != nil {
-							require.ErrorIs(t, err, ErrClosed)
+							ended <- err
 							return
 						}
 					}
 				})
 			}
 			for m.Len() < 5 {
+				require.Empty(t, ended, "a writer ended before anything was closed")
+				runtime.Gosched()
 			}
 			if round%2 == 0 {
 				require.NoError(t, m.Close())
@@ -176,6 +180,9 @@ func TestMap_CloseBeside(t *testing.T) {
 			}
 			require.NoError(t, a.Close())
 			all.Wait()
+			for range 4 {
+				require.ErrorIs(t, <-ended, ErrClosed)
+			}
 		}
 	}
 }
