@@ -14,6 +14,7 @@ import (
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
@@ -411,13 +412,15 @@ func TestCheck_Damage(t *testing.T) {
 	a := shmtest.Heap(t, small(), shmtest.Unchecked)
 	f := insides(a)
 	// A block that nobody owns.
-	var rotor uint64
-	p, ok := f.Pages.TakeFree(3, f.Owner.ID(), f.Lease(0, 0), &rotor)
+	me, at := f.Owner.ID(), f.Records.Record(0, 0).Inside()
+	p, ok := f.Pages.TakeFree(&pages.Search{Me: me, At: at}, 3)
 	require.True(t, ok)
-	require.True(t, f.Pages.Busy(p, 3, f.Owner.ID()))
-	off, ok := f.Pages.Pick(p, 3)
+	rounds := f.Pages.Rounds(p, 3, nil)
+	f.Pages.Leave(p, 3, at)
+	c, ok := f.Pages.Next(&rounds[0], me, at)
 	require.True(t, ok)
-	f.Pages.Mark(p, 3, off)
+	c.Mark()
+	f.Pages.LeaveRound(&rounds[0], at)
 	r, err := a.Check()
 	require.ErrorIs(t, err, arena.ErrCorrupt)
 	require.Equal(t, 1, r.LeakedBlocks)

@@ -29,7 +29,6 @@ type core struct {
 const (
 	slotPins    = 64
 	slotRecords = 128
-	slotLeases  = slotRecords + intent.PerSlot*intent.Size
 
 	highOff = 19 * 8
 	dirOff  = 256
@@ -101,7 +100,7 @@ func (c *core) raise(committed uint64) {
 }
 
 // settle mends what the dead attach left in its slot: its operations, then its
-// pins, then its leases. The claim byte of the slot is held. Every step can be
+// pins, then the pages it was in. The claim byte of the slot is held. Every step can be
 // repeated, and is, if we die here.
 func (c *core) settle(me *psync.Owner, dead psync.ID) error {
 	c.refresh()
@@ -127,18 +126,17 @@ func (c *core) holds(slot int) bool {
 	for i := range s.pins {
 		any |= s.pins[i].Load()
 	}
-	for i := range s.leases {
-		any |= s.leases[i].Load()
-	}
 	for i := range s.records {
 		if s.records[i].Open() {
 			return true
 		}
+		any |= s.records[i].Inside().Load()
 	}
 	return any != 0
 }
 
-// letGo drops the pins and leases of an attach that has no operation left.
+// letGo drops the pins of an attach that has no operation left, and leaves the
+// pages that it was in.
 func (c *core) letGo(id psync.ID) {
 	s := c.slot(id.Slot())
 	for i := range s.pins {
@@ -146,10 +144,10 @@ func (c *core) letGo(id psync.ID) {
 			s.pins[i].Store(0) // survivor: drops the others
 		}
 	}
-	for i := range s.leases {
-		if p := s.leases[i].Load(); p != 0 {
-			c.pages.Pass(p-1, id.Slot())
-			s.leases[i].Store(0) // survivor: passes it on once more, which finds it passed
+	for i := range s.records {
+		if at := s.records[i].Inside(); at.Load() != 0 {
+			c.pages.Pass(at.Load()-1, id.Slot())
+			at.Store(0) // survivor: leaves it once more, which finds nobody inside
 		}
 	}
 }

@@ -28,7 +28,7 @@ type plan struct {
 }
 
 const (
-	slotSize   = 2048
+	slotSize   = 1408
 	objectSize = 64
 	nameSize   = 128
 

@@ -4,6 +4,7 @@ package arena
 
 import (
 	"github.com/shmkit/shmkit/internal/intent"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
@@ -14,40 +15,44 @@ const Version = 1
 const (
 	magic     uint64 = 0x31_74_69_6b_6d_68_73_89 // "\x89shmkit1" in memory
 	wordTag   uint64 = 0x40_02_01_01_02_03_04_05 // word size 64, then a pattern that shows the byte order
-	firstSlot        = 1024
+	firstSlot        = 1280
 )
 
 // header stands at offset 0. The words up to sum are written once, before the
 // segment has a name.
 type header struct {
-	magic     psync.Word64     // "\x89shmkit1"
-	wordTag   psync.Word64     // word size and byte order
-	version   psync.Word64     // layout version
-	pageShift psync.Word64     // log2 of the page size
-	maxSize   psync.Word64     // bytes the segment can grow to
-	slots     psync.Word64     // number of process slots, from offset 1024 on
-	objects   psync.Word64     // number of object entries; of names there is one more
-	objectOff psync.Word64     // offset of the object table
-	nameOff   psync.Word64     // offset of the name table
-	hintOff   psync.Word64     // offset of the page hints
-	tableOff  psync.Word64     // offset of the page table
-	dataOff   psync.Word64     // offset of page 0
-	maxPages  psync.Word64     // pages the segment can grow to
-	lifetime  psync.Word64     // who removes the name: 0 nobody, 1 the last process
-	nonce     psync.Word64     // random; tells this segment from others of its name
-	created   psync.Word64     // wall clock at creation, nanoseconds since 1970; for people
-	sum       psync.Word64     // xxhash of the words before it
-	committed psync.Word64     // bytes in use; raised by CAS after they are allocated
-	ready     psync.Word64     // 1: the init function completed; by the holder of initLock
-	high      psync.Word64     // one more than the highest slot ever claimed; only rises, by CAS of who claims one
-	deaths    psync.Word64     // slots recovered; after each, hints may be lost; only rises
-	spare0    [11]psync.Word64 // 0; keeps the lock off the line before it
-	dirLock   psync.Mutex      // guards every store to names and objects
-	spare1    [15]psync.Word64 // 0; a line of its own for each lock
-	runLock   psync.Mutex      // guards page runs being made and broken
-	spare2    [15]psync.Word64 // 0
-	initLock  psync.Mutex      // held while the init function runs
-	spare3    [63]psync.Word64 // 0; up to the first process slot
+	magic     psync.Word64        // "\x89shmkit1"
+	wordTag   psync.Word64        // word size and byte order
+	version   psync.Word64        // layout version
+	pageShift psync.Word64        // log2 of the page size
+	maxSize   psync.Word64        // bytes the segment can grow to
+	slots     psync.Word64        // number of process slots, from offset 1280 on
+	objects   psync.Word64        // number of object entries; of names there is one more
+	objectOff psync.Word64        // offset of the object table
+	nameOff   psync.Word64        // offset of the name table
+	hintOff   psync.Word64        // offset of the page hints
+	tableOff  psync.Word64        // offset of the page table
+	dataOff   psync.Word64        // offset of page 0
+	maxPages  psync.Word64        // pages the segment can grow to
+	lifetime  psync.Word64        // who removes the name: 0 nobody, 1 the last process
+	nonce     psync.Word64        // random; tells this segment from others of its name
+	created   psync.Word64        // wall clock at creation, nanoseconds since 1970; for people
+	sum       psync.Word64        // xxhash of the words before it
+	committed psync.Word64        // bytes in use; raised by CAS after they are allocated
+	ready     psync.Word64        // 1: the init function completed; by the holder of initLock
+	high      psync.Word64        // one more than the highest slot ever claimed; only rises, by CAS of who claims one
+	deaths    psync.Word64        // slots recovered; after each, hints may be lost; only rises
+	spare0    [11]psync.Word64    // 0; keeps the lock off the line before it
+	dirLock   psync.Mutex         // guards every store to names and objects
+	spare1    [15]psync.Word64    // 0; a line of its own for each lock
+	runLock   psync.Mutex         // guards page runs being made and broken
+	spare2    [15]psync.Word64    // 0
+	initLock  psync.Mutex         // held while the init function runs
+	spare3    [15]psync.Word64    // 0
+	refused   [kinds]psync.Word64 // by class, runs last: allocations that found the arena full
+	cut       [kinds]psync.Word64 // pages of the class now; may be off by what the killed had under way, until a rescan
+	most      [kinds]psync.Word64 // the most pages of the class at any time
+	spare4    [2]psync.Word64     // 0; up to the first process slot
 }
 
 // slot is what the arena keeps for one process.
@@ -59,11 +64,12 @@ type slot struct {
 	pins    [MaxObjects / 64]psync.Word64 // bit o: a handle on object o is open; by the process, cleared by who recovers the slot
 	spare   [4]psync.Word64               // 0
 	records [intent.PerSlot]intent.Record // operations in flight; by the process, closed by who settles them; see package intent
-	leases  [Leases]psync.Word64          // one more than the page leased there, stored before the lease is taken; 0: none
+	handed  [kinds]psync.Word64           // by class, runs last: blocks handed out since the arena was made; added to by the process now and then
+	spare1  [6]psync.Word64               // 0
 }
 
-// Leases is the number of pages a process can lease at a time.
-const Leases = 112
+// kinds is the number of classes a page can have, and one for runs.
+const kinds = pages.MaxClasses + 1
 
 // MaxObjects bounds the objects of an arena.
 const MaxObjects = 256

@@ -286,8 +286,14 @@ type Floor struct {
 	Refresh func()
 	Grow    func(pages uint64) error // commits pages until n free ones are at the end
 	Collect func() error             // frees objects without a name
-	Lease   func(slot, i int) *psync.Word64
+	Tally   Tally
 	Slots   *psync.Table
+}
+
+// Tally is what the allocator counts, by class, runs last.
+type Tally struct {
+	Handed             func(slot, kind int) *psync.Word64 // blocks handed out
+	Refused, Cut, Most []psync.Word64                     // refusals; pages now; the most pages
 }
 
 // Floor calls open with the arena's insides, once for each attach, and returns
@@ -301,7 +307,10 @@ func (a *Arena) Floor(open func(*Floor) any) any {
 			RunLock: &a.head.runLock, RunOff: runOff, Deaths: &a.head.deaths,
 			DataOff: a.plan.pages.DataOff, Closed: &a.closed,
 			Refresh: a.refresh, Grow: a.grow, Collect: a.collect, Slots: a.slots,
-			Lease: func(slot, i int) *psync.Word64 { return &a.slot(slot).leases[i] },
+			Tally: Tally{
+				Handed:  func(slot, kind int) *psync.Word64 { return &a.slot(slot).handed[kind] },
+				Refused: a.head.refused[:], Cut: a.head.cut[:], Most: a.head.most[:],
+			},
 		})
 	}
 	return a.floor

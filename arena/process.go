@@ -17,7 +17,6 @@ type ProcessInfo struct {
 	Started     time.Time
 	Alive       bool // false: killed, and not yet recovered
 	Pins        int  // objects it has open
-	Leases      int  // pages it allocates from
 }
 
 // Processes lists the processes that have the arena open for writing.
@@ -67,11 +66,6 @@ func (c *core) process(s int) ProcessInfo {
 	p.Name = string(text)
 	for i := range w.pins {
 		p.Pins += ones(w.pins[i].Load())
-	}
-	for i := range w.leases {
-		if w.leases[i].Load() != 0 {
-			p.Leases++
-		}
 	}
 	return p
 }

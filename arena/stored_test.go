@@ -33,5 +33,4 @@ func TestLayout_Constants(t *testing.T) {
 	require.Equal(t, initOff, offset(head, "initLock"))
 	require.Equal(t, slotPins, offset(slots, "pins"))
 	require.Equal(t, slotRecords, offset(slots, "records"))
-	require.Equal(t, slotLeases, offset(slots, "leases"))
 }

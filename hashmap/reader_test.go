@@ -96,9 +96,14 @@ func (d *duel) delete(k string) {
 
 // reuse makes the block at off an entry of the other map with this key, as
 // large as the one it was: it takes every block there is, and gives back this
-// one alone.
+// one alone. If it is an entry of the map again already, it stays that.
 func (d *duel) reuse(off uint64, k, v string) {
 	d.t.Helper()
+	for again := range d.writer.All() {
+		if entryOf(d.t, &d.writer.table, again) == off {
+			return
+		}
+	}
 	first, last := d.kept, ""
 	for d.other.Store(key16(1000+d.kept), []byte(v)) == nil {
 		if kept := key16(1000 + d.kept); entryOf(d.t, &d.other.table, kept) == off {

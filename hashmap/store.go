@@ -178,14 +178,14 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 	c.Lock, c.Target, c.Old = g.off, t.slotAt(at.index, at.slot), at.old
 	c.Version = t.bucketOff + at.index*bucketSize
 	g.half = true
-	r.Replace(c)                                          // survivor: rolls back
-	at.bucket.slots[at.slot].Store(c.New)                 // survivor: rolls forward
-	at.bucket.version.Store(at.bucket.version.Load() + 1) // survivor: raises it once more
+	r.Replace(c)                                                 // survivor: rolls back
+	at.bucket.slots[at.slot].StoreRelease(c.New)                 // survivor: rolls forward
+	at.bucket.version.StoreRelease(at.bucket.version.Load() + 1) // survivor: raises it once more
 	if c.Old != 0 {
-		t.floor.Pages.Settle(c.Old & offsetMask) // survivor: sees it freed, and named
+		op.Settle(c.Old & offsetMask) // survivor: sees it freed, and named
 	}
 	if c.Count != 0 {
-		g.stripe.count.Store(c.After) // survivor: stores the same
+		g.stripe.count.StoreRelease(c.After) // survivor: stores the same
 	}
 	r.Close() // survivor: nothing to mend
 	g.half = false

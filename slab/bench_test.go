@@ -49,17 +49,30 @@ func BenchmarkSlab_AllocFree(b *testing.B) {
 			b.ResetTimer()
 			for i := range b.N {
 				at := picks[i%len(picks)]
-				if err := s.Free(table[at]); err != nil {
+				if err := replace(s, &table[at], sizes[i%len(sizes)]); err != nil {
 					b.Fatal(err)
 				}
-				ref, err := grab(s, sizes[i%len(sizes)])
-				if err != nil {
-					b.Fatal(err)
-				}
-				table[at] = ref
 			}
 		})
 	}
+}
+
+// replace frees what a word of this process refers to, and puts a new block in
+// its place.
+func replace(s *slab.Slab, at *uint64, n uint64) error {
+	op, err := s.Begin()
+	if err != nil {
+		return err
+	}
+	defer op.End()
+	if err := op.Free(*at); err != nil {
+		return err
+	}
+	if *at, err = op.Reserve(n); err != nil {
+		return err
+	}
+	op.Record.Close() // the table is nobody else's
+	return nil
 }
 
 var benchOptions = &arena.Options{Size: 256 << 20, MaxSize: 512 << 20, Processes: 8, Objects: 8}

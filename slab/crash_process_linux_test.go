@@ -73,7 +73,7 @@ func TestCrash_Slab_Process(t *testing.T) {
 		_, err := a.Recover()
 		require.NoError(t, err)
 		c.check(t)
-		leased(t, c.s)
+		quiet(t, c.s)
 		b.giveBack(at)
 		shmtest.Clean(t, a)
 	})

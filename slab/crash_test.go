@@ -166,7 +166,7 @@ func sceneSteal(t *testing.T) *scene {
 			require.NoError(t, c.del(i))
 		}
 	}
-	require.NoError(t, c.put(0, 2048, 1)) // the other half of its page is free, and leased
+	require.NoError(t, c.put(0, 2048, 1)) // the other half of its page is free, and kept by the other
 	return s.put(t, 23, 2048)
 }
 
@@ -297,11 +297,11 @@ func sceneClose(t *testing.T) *scene {
 	return s
 }
 
-// verify checks contents, leases and room of a recovered frame.
+// verify checks contents, pages and room of a recovered frame.
 func (s *scene) verify(t *testing.T, a *arena.Arena, whole bool) {
 	c := mustOpenCells(t, a, sceneCells)
 	c.check(t)
-	leased(t, c.s)
+	quiet(t, c.s)
 	got := (&scene{c: c}).cells()
 	if whole {
 		require.Equal(t, s.after, got)
@@ -494,7 +494,7 @@ func TestCrash_StoppedInside(t *testing.T) {
 				})
 				b.giveBack(k)
 				shmtest.Clean(t, b.a)
-				leased(t, s.c.s)
+				quiet(t, s.c.s)
 				s.c.check(t)
 			}
 			t.Logf("%d ticks", ticks)
@@ -503,7 +503,7 @@ func TestCrash_StoppedInside(t *testing.T) {
 }
 
 // TestCrash_GrowerStopped stops one who grows the arena at every tick: the pages
-// are there for others, but for one that he may be about to lease.
+// are there for others, but for one that he may be about to enter.
 func TestCrash_GrowerStopped(t *testing.T) {
 	ticks := atTick(0, sceneGrow(t).do, nil)
 	for k := int64(1); k <= ticks; k++ {

@@ -19,22 +19,23 @@
 //
 //   - Block: memory of one of about twenty size classes, or a run.
 //   - Run: consecutive pages for a block larger than half a page.
-//   - Lease: the right to take blocks out of a page. The lessee is a process;
-//     anybody may free a block of any page.
-//   - Lane: a set of leased pages, one a class. A process has a few of them, so
-//     that its goroutines do not wait for each other.
+//   - Magazine: free blocks of one class that a process keeps at hand, in its own
+//     memory, as rounds: blocks of one page, and the page's epoch, which tells
+//     whether they are still his to take.
+//   - Lane: a set of magazines, one a class. Each intent record has one, so that
+//     the goroutines of a process do not wait for each other.
 //   - Op: one operation of a structure, with the record that names the block it
 //     has reserved.
 //
 // # Picture
 //
-//	 Begin          Reserve                              Apply                     End
-//	record ──▶ lane ─▶ leased page ─▶ name, mark ─▶ publish, free the old ─▶ record closed
-//	             │          ▲
-//	             ▼          │ one that nobody leases; a free one; an empty one of another class;
-//	           refill ──────┤ a freed run taken apart; new space; and when the arena is full:
-//	                        │ what the dead and the removed held, an empty page that lies idle,
-//	                        └ a page with room that another process leases and does not use
+//	 Begin              Reserve                                 Apply                   End
+//	record, lane ─▶ magazine ─▶ page: name, mark ─▶ publish, free the old ─▶ record closed
+//	                   ▲  ▲                                          │
+//	                   │  └───────────────── a round ────────────────┘
+//	                   │ a page with free blocks; a free one; an empty one of another class;
+//	                   └ a freed run taken apart; new space; and when the arena is full: what the
+//	                     dead and the removed held, and what others keep in their magazines
 //
 // # Why nothing leaks
 //
@@ -45,19 +46,21 @@
 //
 // # Why nothing is given out twice
 //
-// Choosing, naming and marking a block is one section under the page's busy
-// lease; a busy lease is never taken away, and that of a dead process is passed
-// on only after its records are settled. A freed block is not given out again
-// while any open record names it, since settling that record may free it once
-// more.
+// Choosing, naming and marking a block is one section inside its page, and one
+// goroutine of one process is in a page at a time; a page that a dead process is
+// in is left only after its records are settled. Whoever collects the freed
+// blocks of a page raises its epoch, and with that every round of it is void but
+// his own. A freed block is not given out again while any open record names it,
+// since settling that record may free it once more.
 //
 // # Blocking
 //
 // Reserve takes no shared lock for blocks up to half a page, and nobody can
-// hold it up. Runs are made and taken apart under the run lock, one at a time;
+// hold it up: a page that somebody is in is passed by. Runs are made and taken apart under the run lock, one at a time;
 // Reserve comes to that too when it has no page left and freed runs lie about.
 // A stopped process keeps, as long as it is stopped, the page it was taking a
-// block from; a full arena then waits for it a moment before it says so.
+// block from; a full arena then waits for it a moment before it says so. What is
+// in its magazines others take when they find nothing else.
 //
 // # Caveats
 //
@@ -70,6 +73,8 @@
 // meantime. No allocator without a generation in every reference can promise
 // more; the records make sure that the structures never do it.
 //
-// The design is that of the slab allocator of nginx, with leases in place of
-// its one mutex, midpoint size classes, and two bits a block in place of one.
+// The design is that of the slab allocator of nginx, with pages entered one by
+// one in place of its one mutex, midpoint size classes, and two bits a block in
+// place of one. Magazines are those of Bonwick and Adams (Magazines and Vmem,
+// USENIX 2001), but as hints: what is in them is free for everybody by its bits.
 package slab

@@ -49,13 +49,13 @@ func TestFull_EveryClass(t *testing.T) {
 			require.Contains(t, err.Error(), "run of 1 pages")
 			require.NoError(t, s.Free(run))
 		}
-		leased(t, s)
+		quiet(t, s)
 	})
 }
 
 // Blocks of many sizes at a time, in one small arena: a page that lies idle in
 // one class serves another one before the arena is said to be full.
-func TestFull_IdleLeasesOfOtherClasses(t *testing.T) {
+func TestFull_EmptyPagesOfOtherClasses(t *testing.T) {
 	eachPage(t, func(t *testing.T, page int) {
 		a := shmtest.Heap(t, small(page))
 		s := slab.Of(a)
@@ -70,7 +70,7 @@ func TestFull_IdleLeasesOfOtherClasses(t *testing.T) {
 }
 
 // The same across two processes: one lets its empty pages lie.
-func TestFull_IdleLeasesOfOthers(t *testing.T) {
+func TestFull_EmptyPagesOfOthers(t *testing.T) {
 	eachPage(t, func(t *testing.T, page int) {
 		seg := shmtest.Segment(t, small(page))
 		s, other := slab.Of(shmtest.OnSegment(t, seg, nil)), slab.Of(shmtest.OnSegment(t, seg, nil))

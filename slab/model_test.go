@@ -92,7 +92,7 @@ func runModel(t *testing.T, a *arena.Arena, c *cells, ops int, rnd *rand.Rand) {
 	}
 	r := shmtest.Clean(t, a)
 	require.Equal(t, 1, r.Blocks, "the root of the cells")
-	leased(t, c.s)
+	quiet(t, c.s)
 }
 
 // apart checks that no two blocks share a byte.

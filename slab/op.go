@@ -9,6 +9,7 @@ import (
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
@@ -18,9 +19,7 @@ import (
 type Op struct {
 	s      *Slab
 	Record *intent.Record
-	index  int
-
-	reserved bool
+	lane   *lane
 }
 
 // Begin starts an operation. It waits while too many are in flight in this
@@ -33,7 +32,7 @@ func (s *Slab) Begin() (Op, error) {
 	if !ok {
 		return Op{}, arena.ErrClosed
 	}
-	return Op{s: s, Record: r, index: i}, nil
+	return Op{s: s, Record: r, lane: &s.lanes[i]}, nil
 }
 
 // Reserve allocates a block of at least n bytes for this operation and returns
@@ -45,29 +44,60 @@ func (s *Slab) Begin() (Op, error) {
 // operation reserves one block; a second call is a mistake of the caller, and a
 // panic.
 func (o *Op) Reserve(n uint64) (uint64, error) {
-	if o.reserved {
+	if o.Record.Open() {
 		panic("slab: Reserve of an operation that has a block already")
 	}
-	o.reserved = true
 	if class, ok := o.s.f.Pages.ClassFor(n); ok {
-		return o.s.allocBlock(o.Record, class)
+		return o.s.allocBlock(o.Record, o.lane, class)
 	}
-	return o.s.allocRun(o.Record, n)
+	return o.s.allocRun(o.Record, o.lane, n)
 }
 
 // End ends the operation. A block that was reserved and not published is freed.
 func (o *Op) End() {
+	l := o.lane
+	if o.Record.Open() && !o.undo() {
+		o.s.f.Pool.Lose(l.record)
+		return
+	}
+	if l.freed.Blocks() != 0 {
+		o.s.keep(l, l.freed)
+		l.freed = pages.Round{}
+	}
+	o.s.f.Pool.Give(l.record)
+}
+
+// undo ends what the operation has begun, and reports whether that could be done.
+func (o *Op) undo() bool {
 	for off, changing := o.Record.Lock(); changing; off, changing = o.Record.Lock() {
 		if err := o.mend(off); err != nil { // a panic came between, and nobody can finish what it cut short
-			o.s.f.Pool.Lose(o.index)
-			return
+			return false
 		}
 	}
 	if ref, ok := o.Record.Reserved(); ok {
-		o.s.f.Pages.Settle(ref) // survivor: free, and named
-		o.Record.Close()        // survivor: nothing left
+		r, _ := o.s.f.Pages.FreeRound(ref) // survivor: free, and named
+		o.Record.Close()                   // survivor: nothing left
+		if r.Blocks() != 0 {
+			o.s.keep(o.lane, r)
+		}
 	}
-	o.s.f.Pool.Give(o.index)
+	return true
+}
+
+// Free is [Slab.Free] for one who has an operation going.
+func (o *Op) Free(ref uint64) error { return o.s.free(o.lane, ref) }
+
+// Settle frees the block that this operation has replaced, under its record and
+// under the lock of the structure: after the target has been stored, before the
+// record is closed. The next operation may be given it.
+func (o *Op) Settle(ref uint64) {
+	// It is in use: nobody else unlinks it, since we hold the lock.
+	if r, err := o.s.f.Pages.FreeRound(ref); err == nil {
+		if o.lane.freed.Blocks() != 0 {
+			o.s.f.Pages.Hint(o.lane.freed.Page()) // one is enough for us
+		}
+		o.lane.freed = r
+	}
 }
 
 // mend settles the operation as a survivor would, after a panic under the lock

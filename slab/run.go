@@ -10,8 +10,22 @@ import (
 )
 
 // allocRun reserves a run of pages for n bytes under the record's name.
-func (s *Slab) allocRun(r *intent.Record, bytes uint64) (uint64, error) {
+func (s *Slab) allocRun(r *intent.Record, l *lane, bytes uint64) (uint64, error) {
 	n := s.f.Pages.RunPages(bytes)
+	off, err := s.findRun(r, l, n)
+	if err != nil {
+		s.f.Tally.Refused[runKind].Add(1)
+		return 0, err
+	}
+	s.cut(runKind, int64(n))
+	s.count(l, runKind)
+	return off, nil
+}
+
+// runKind is where the tallies count runs.
+const runKind = pages.MaxClasses
+
+func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
 	for desperate := false; ; {
 		if off, ok, err := s.makeRun(r, n); ok || err != nil {
 			return off, err
@@ -20,7 +34,7 @@ func (s *Slab) allocRun(r *intent.Record, bytes uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if freed+s.freeEmpty() > 0 {
+		if freed+s.freeEmpty(l) > 0 {
 			continue
 		}
 		err = s.f.Grow(n)
@@ -33,16 +47,8 @@ func (s *Slab) allocRun(r *intent.Record, bytes uint64) (uint64, error) {
 			if err := s.reclaim(); err != nil {
 				return 0, err
 			}
-			s.shedAll()
 		}
 	}
-}
-
-// shedAll is shed for one who has no lane.
-func (s *Slab) shedAll() {
-	l := s.enter()
-	defer l.mu.Unlock()
-	s.shed(l)
 }
 
 // locked runs f under the run lock.
@@ -135,6 +141,7 @@ func (s *Slab) breakRunsLocked(r *intent.Record) int {
 		r.BreakRun(s.f.RunOff, off, n)
 		t.BreakRun(p, n, s.me)
 		r.Close()
+		s.cut(runKind, -int64(n))
 		broken++
 	}
 	for _, p := range kept {
@@ -145,23 +152,20 @@ func (s *Slab) breakRunsLocked(r *intent.Record) int {
 
 // freeEmpty turns pages without used blocks into free pages, so that they can
 // become part of a run, and returns how many.
-func (s *Slab) freeEmpty() int {
-	l := s.enter()
-	defer l.mu.Unlock()
-	defer s.rehint(l)
-	t, lease := s.f.Pages, s.lease(l, spareLease)
-	freed := 0
+func (s *Slab) freeEmpty(l *lane) (freed int) {
+	defer s.f.Pages.Restore(&l.search)
+	t := s.f.Pages
 	for {
-		p, class, ok := t.TakeEmpty(s.me, lease, &l.rotor)
+		p, class, ok := t.TakeEmpty(&l.search)
 		if !ok {
 			return freed
 		}
-		_, used := s.collect(l, p, class)
-		t.Release(p, class, s.me, lease, used, false)
-		if used == 0 {
-			freed++
-		} else {
-			l.skipped = append(l.skipped, p)
+		if _, used := s.collect(l, p, class); used != 0 {
+			s.pass(l, p, class)
+			continue
 		}
+		t.Discard(p, s.me, l.search.At)
+		s.cut(class, -1)
+		freed++
 	}
 }

@@ -39,13 +39,13 @@ func TestShare_RemoteFree(t *testing.T) {
 				freeAll(t, one, again)
 			}
 		}
-		leased(t, one)
+		quiet(t, one)
 	})
 }
 
-// When memory is short, the free blocks of a page that another process leases
-// and does not use are had by stealing the lease; its lessee notices.
-func TestShare_StealIdle(t *testing.T) {
+// When memory is short, blocks that another process keeps for itself are had all
+// the same; it notices.
+func TestShare_TakeHeld(t *testing.T) {
 	one, other := two(t, small(65536)) // one page
 	mine, err := grab(one, 96)
 	require.NoError(t, err)
@@ -58,7 +58,7 @@ func TestShare_StealIdle(t *testing.T) {
 	require.NoError(t, err, "stolen back")
 	require.Equal(t, refs[0], got)
 	freeAll(t, one, append(refs[1:], got, mine))
-	leased(t, one)
+	quiet(t, one)
 }
 
 // An arena that is nearly empty is never full, however many allocate from its
@@ -134,7 +134,7 @@ func TestShare_Stress(t *testing.T) {
 				require.NoError(t, other.del(i))
 			}
 			require.Equal(t, 1, shmtest.Clean(t, a).Blocks)
-			leased(t, one.s)
+			quiet(t, one.s)
 			t.Logf("full %d times", full.Load())
 		})
 	}
@@ -248,12 +248,12 @@ func TestShare_Runs(t *testing.T) {
 	run, err := grab(one, pages.Pages()<<12)
 	require.NoError(t, err, "all pages are free")
 	require.NoError(t, one.Free(run))
-	leased(t, one)
+	quiet(t, one)
 }
 
-// An attach that closes beside others that steal from it and take what it
+// An attach that closes beside others that take from it, and take what it
 // leaves.
-func TestShare_CloseAgainstSteal(t *testing.T) {
+func TestShare_CloseAgainstTake(t *testing.T) {
 	o := small(8192)
 	seg := shmtest.Segment(t, o)
 	a := shmtest.OnSegment(t, seg, o)
@@ -325,7 +325,7 @@ func TestClose_WhileAllocating(t *testing.T) {
 		require.ErrorIs(t, s.Free(1), arena.ErrClosed)
 		b := shmtest.OnSegment(t, seg, nil)
 		require.Zero(t, shmtest.Clean(t, b).Blocks)
-		leased(t, slab.Of(b))
+		quiet(t, slab.Of(b))
 	}
 }
 

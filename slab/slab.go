@@ -3,7 +3,6 @@ package slab
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/shmkit/shmkit/arena"
@@ -19,33 +18,11 @@ type Slab struct {
 	f     *arena.Floor
 	me    psync.ID
 	mend  func() error // settles what a dead holder of the run lock left
-	lanes [lanes]lane
+	lanes [intent.Lanes]lane
+	rooms [pages.MaxClasses]int // blocks that a lane keeps at most
 
-	rotor uint64 // of the search for freed runs; under the run lock
-
+	rotor  uint64        // of the search for freed runs; under the run lock
 	deaths atomic.Uint64 // of which this process has looked for lost hints
-}
-
-// lanes is how many goroutines of a process can allocate at the same time.
-const lanes = 4
-
-// leasesPerLane is the part of the slot's lease list that a lane uses: one a
-// class, and one for pages on their way from one class to another.
-const (
-	leasesPerLane = arena.Leases / lanes
-	spareLease    = leasesPerLane - 1
-)
-
-// lane is a set of leased pages, one a class. What it holds is a belief: the
-// page word decides whether the lease still stands.
-type lane struct {
-	mu      sync.Mutex
-	index   int
-	pages   [pages.MaxClasses]uint64
-	rotor   uint64
-	named   []uint64 // scratch: blocks named by open records
-	skipped []uint64 // scratch: pages whose free blocks are all named
-	_       [64]byte // lanes of one process run on different cores
 }
 
 // Of returns the allocator of an arena. It is one for each attach.
@@ -61,13 +38,19 @@ func newSlab(a *arena.Arena, f *arena.Floor) *Slab {
 	s.mend = func() error { return f.Records.SettleLock(f.RunOff) }
 	for i := range s.lanes {
 		l := &s.lanes[i]
-		l.index = i
+		l.record = i
+		if f.Owner == nil {
+			continue
+		}
 		// Processes start their search at different places, so that they do
 		// not meet on the same pages.
-		l.rotor = uint64(max(0, s.me.Slot()))*1021 + uint64(i)*257
-		for c := range l.pages {
-			l.pages[c] = pages.None
+		l.search = pages.Search{
+			Me: s.me, At: f.Records.Record(s.me.Slot(), i).Inside(),
+			Rotor: uint64(s.me.Slot())*1021 + uint64(i)*257,
 		}
+	}
+	for class := range f.Pages.Classes() {
+		s.rooms[class] = s.room(class)
 	}
 	return s
 }
@@ -81,23 +64,6 @@ func (s *Slab) MaxSize() int64 { return s.arena.MaxSize() }
 // View is the window on the segment.
 func (s *Slab) View() *mem.View { return s.f.View }
 
-func (s *Slab) lease(l *lane, i int) *psync.Word64 {
-	return s.f.Lease(s.me.Slot(), l.index*leasesPerLane+i)
-}
-
-// enter returns a lane of this goroutine's choice, locked.
-func (s *Slab) enter() *lane {
-	n := mem.Spread()
-	for i := range uint64(lanes) {
-		if l := &s.lanes[(n+i)%lanes]; l.mu.TryLock() {
-			return l
-		}
-	}
-	l := &s.lanes[n%lanes]
-	l.mu.Lock()
-	return l
-}
-
 // Free gives back a block that no structure refers to any more. Exactly one
 // Free of a block succeeds. Offsets that are not those of a block in use are
 // refused with ErrNotAllocated; nothing changes then.
@@ -108,50 +74,66 @@ func (s *Slab) Free(ref uint64) error {
 	if s.f.Closed.Load() {
 		return arena.ErrClosed
 	}
-	return s.f.Pages.Free(ref)
+	l, ok := s.enter()
+	if !ok {
+		return s.f.Pages.Free(ref)
+	}
+	err := s.free(l, ref)
+	s.leave(l)
+	return err
+}
+
+func (s *Slab) free(l *lane, ref uint64) error {
+	r, err := s.f.Pages.FreeRound(ref)
+	if r.Blocks() != 0 {
+		if l.pending = append(l.pending, r); len(l.pending) >= mostPending {
+			s.ripen(l)
+		}
+	}
+	return err
 }
 
 // Size returns the number of bytes of the block at ref.
 func (s *Slab) Size(ref uint64) (uint64, error) { return s.f.Pages.Size(ref) }
 
 // allocBlock reserves a block of a class under the record's name.
-func (s *Slab) allocBlock(r *intent.Record, class int) (uint64, error) {
-	l := s.enter()
-	defer l.mu.Unlock()
+func (s *Slab) allocBlock(r *intent.Record, l *lane, class int) (uint64, error) {
+	m := &l.magazines[class]
 	for {
-		if p := l.pages[class]; p != pages.None {
-			if off, ok := s.allocFrom(r, l, p, class); ok {
+		for len(m.rounds) != 0 {
+			if off, ok := s.fire(r, l, m); ok {
 				return off, nil
 			}
-			l.pages[class] = pages.None
 		}
-		p, err := s.refill(l, class)
-		if err != nil {
+		if l.hasPending(class) {
+			if s.ripen(l); len(m.rounds) != 0 {
+				continue
+			}
+		}
+		if err := s.refill(l, class); err != nil {
+			s.f.Tally.Refused[class].Add(1)
 			return 0, err
 		}
-		l.pages[class] = p
 	}
 }
 
-// allocFrom takes a block of page p. False: the page is full and was given up,
-// or the lease was stolen.
-func (s *Slab) allocFrom(r *intent.Record, l *lane, p uint64, class int) (uint64, bool) {
-	t := s.f.Pages
-	if !t.Busy(p, class, s.me) {
+// fire hands out the next block of the last round. False: the round was worth
+// nothing any more.
+func (s *Slab) fire(r *intent.Record, l *lane, m *magazine) (uint64, bool) {
+	round := &m.rounds[len(m.rounds)-1]
+	c, ok := s.f.Pages.Next(round, s.me, l.search.At)
+	if !ok {
+		m.pop()
 		return 0, false
 	}
-	off, ok := t.Pick(p, class)
-	if !ok {
-		if free, used := s.collect(l, p, class); free == 0 {
-			t.Release(p, class, s.me, s.lease(l, class), used, true)
-			return 0, false
-		}
-		off, _ = t.Pick(p, class)
+	r.Alloc(c.Off) // survivor: not marked: nothing to free
+	c.Mark()       // survivor: frees the block that the record names
+	s.f.Pages.LeaveRound(round, l.search.At)
+	if m.blocks--; round.Blocks() == 0 {
+		m.rounds = m.rounds[:len(m.rounds)-1]
 	}
-	r.Alloc(off)          // survivor: not marked: nothing to free
-	t.Mark(p, class, off) // survivor: frees the block that the record names
-	t.Idle(p, class, s.me)
-	return off, true
+	s.count(l, round.Class())
+	return c.Off, true
 }
 
 func (s *Slab) collect(l *lane, p uint64, class int) (free, used int) {
@@ -161,116 +143,152 @@ func (s *Slab) collect(l *lane, p uint64, class int) (free, used int) {
 	})
 }
 
-// refill leases a page with free blocks of the class: one that nobody leases, a
-// free one, one that has become empty, one of new space, one of a dead process,
-// or as a last resort one that a living process leases but is not using.
-func (s *Slab) refill(l *lane, class int) (uint64, error) {
-	defer s.rehint(l)
+// refill fills the magazine of a class: from a page with free blocks that
+// nobody keeps for himself, a free page, one that has become empty, new space;
+// or as a last resort from a page whose free blocks another process or goroutine
+// keeps.
+func (s *Slab) refill(l *lane, class int) error {
+	defer s.f.Pages.Restore(&l.search)
 	var w watch
 	for {
-		if p, ok, err := s.find(l, class); ok || err != nil {
-			return p, err
+		if ok, err := s.find(l, class); ok || err != nil {
+			return err
 		}
 		err := s.f.Grow(1)
 		if err == nil {
 			continue
 		}
 		if w.begin() {
-			if err := s.reclaim(pages.HintClass + class); err != nil {
-				return 0, err
+			if err := s.reclaim(pages.HintHeld, pages.HintClass+class); err != nil {
+				return err
 			}
 			if _, err := s.breakRuns(true); err != nil {
-				return 0, err
+				return err
 			}
+		}
+		if s.takeHeld(l, class) {
+			return nil
 		}
 		if w.still(s.moving(l, class)) {
-			return 0, fmt.Errorf("slab: no block of the %d-byte class: %w", s.f.Pages.Classes()[class].Size, err)
-		}
-		s.shed(l)
-		if p, ok := s.steal(l, class); ok {
-			return p, nil
+			return fmt.Errorf("slab: no block of the %d-byte class: %w", s.f.Pages.Classes()[class].Size, err)
 		}
 	}
 }
 
-// find leases a page among those that can be had without taking anything from
+// find fills the magazine with what can be had without taking anything from
 // anybody.
-func (s *Slab) find(l *lane, class int) (p uint64, ok bool, err error) {
+func (s *Slab) find(l *lane, class int) (bool, error) {
+	s.seek()
 	for {
-		if p, ok := s.takeClass(l, class); ok {
-			return p, true, nil
-		}
-		if p, ok := s.f.Pages.TakeFree(class, s.me, s.lease(l, class), &l.rotor); ok {
-			return p, true, nil
-		}
-		if p, ok := s.takeEmpty(l, class); ok {
-			return p, true, nil
+		if s.takeClass(l, class) || s.takeFree(l, class) || s.takeEmpty(l, class) {
+			return true, nil
 		}
 		if n, err := s.breakRuns(false); n == 0 || err != nil {
-			return 0, false, err
+			return false, err
 		}
 	}
 }
 
-// moving returns a number that changes when a page that could serve the class
-// goes from hand to hand in other lanes and processes, 0 if there is none. Every
-// page on its way is on a lease list.
-func (s *Slab) moving(l *lane, class int) (trace uint64) {
-	own := l.index * leasesPerLane
-	for slot := range s.f.Slots.High() {
-		for i := range arena.Leases {
-			if slot == s.me.Slot() && i >= own && i < own+leasesPerLane {
-				continue
-			}
-			p := s.f.Lease(slot, i).Load() - 1
-			if state, ok := s.f.Pages.Moving(p, class); ok {
-				trace = trace*31 + state + p + 1
-			}
-		}
+// load fills the magazine with the free blocks of a page that we are in, and
+// leaves it.
+func (s *Slab) load(l *lane, p uint64, class int) {
+	m, t := &l.magazines[class], s.f.Pages
+	before := len(m.rounds)
+	m.rounds = t.Rounds(p, class, m.rounds)
+	for i := before; i < len(m.rounds); i++ {
+		m.blocks += m.rounds[i].Blocks()
 	}
-	return trace
+	t.Hold(p)
+	t.Leave(p, class, l.search.At)
 }
 
-// rehint puts the hints of the pages back that were looked at in vain.
-func (s *Slab) rehint(l *lane) {
-	for _, p := range l.skipped {
-		s.f.Pages.Hint(p)
-	}
-	l.skipped = l.skipped[:0]
-}
-
-func (s *Slab) takeClass(l *lane, class int) (uint64, bool) {
-	t, lease := s.f.Pages, s.lease(l, class)
+// takeClass fills the magazine from a page of the class.
+func (s *Slab) takeClass(l *lane, class int) bool {
+	t := s.f.Pages
 	for {
-		p, ok := t.TakeClass(class, s.me, lease, &l.rotor)
+		p, ok := t.TakeClass(&l.search, class)
 		if !ok {
-			return 0, false
+			return false
 		}
-		free, used := s.collect(l, p, class)
-		if free > 0 {
-			t.Idle(p, class, s.me)
-			return p, true
+		if free, _ := s.collect(l, p, class); free > 0 {
+			s.load(l, p, class)
+			return true
 		}
-		t.Release(p, class, s.me, lease, used, false)
-		l.skipped = append(l.skipped, p)
+		s.pass(l, p, class)
 	}
+}
+
+// pass leaves a page whose freed blocks are all named by open records.
+func (s *Slab) pass(l *lane, p uint64, class int) {
+	s.f.Pages.Leave(p, class, l.search.At)
+	l.search.Pass(p, pages.HintClass+class)
+}
+
+func (s *Slab) takeFree(l *lane, class int) bool {
+	p, ok := s.f.Pages.TakeFree(&l.search, class)
+	if ok {
+		s.cut(class, 1)
+		s.load(l, p, class)
+	}
+	return ok
 }
 
 // takeEmpty finds a page of any class without used blocks and cuts it anew.
-func (s *Slab) takeEmpty(l *lane, class int) (uint64, bool) {
-	t, lease := s.f.Pages, s.lease(l, class)
+func (s *Slab) takeEmpty(l *lane, class int) bool {
 	for {
-		p, was, ok := t.TakeEmpty(s.me, lease, &l.rotor)
+		p, was, ok := s.f.Pages.TakeEmpty(&l.search)
 		if !ok {
-			return 0, false
+			return false
 		}
-		_, used := s.collect(l, p, was)
-		if used == 0 {
-			t.Recut(p, class, s.me)
-			return p, true
+		if s.recut(l, p, was, class) {
+			return true
 		}
-		t.Release(p, was, s.me, lease, used, false)
-		l.skipped = append(l.skipped, p)
+	}
+}
+
+// recut cuts a page that we are in for the class, if no block of it is used or
+// named.
+func (s *Slab) recut(l *lane, p uint64, was, class int) bool {
+	if _, used := s.collect(l, p, was); used != 0 {
+		s.pass(l, p, was)
+		return false
+	}
+	if was != class {
+		s.f.Pages.Recut(p, class, s.me)
+		s.cut(was, -1)
+		s.cut(class, 1)
+	}
+	s.load(l, p, class)
+	return true
+}
+
+// takeHeld fills the magazine from a page whose free blocks somebody keeps for
+// himself: blocks of the class, or a page without used ones.
+func (s *Slab) takeHeld(l *lane, class int) bool {
+	for {
+		p, was, ok := s.f.Pages.TakeHeld(&l.search, class)
+		switch {
+		case !ok:
+			return false
+		case was != class:
+			if s.recut(l, p, was, class) {
+				return true
+			}
+		default:
+			if free, _ := s.collect(l, p, class); free > 0 {
+				s.load(l, p, class)
+				return true
+			}
+			s.pass(l, p, class)
+		}
+	}
+}
+
+// seek finds the hints again that the dead may have lost, once for each death.
+func (s *Slab) seek() {
+	if deaths := s.f.Deaths.Load(); deaths != s.deaths.Load() {
+		s.f.Pages.Rescan()
+		s.deaths.Store(deaths)
 	}
 }
 
@@ -280,10 +298,7 @@ func (s *Slab) reclaim(kinds ...int) error {
 	if _, err := s.arena.Recover(); err != nil && errors.Is(err, arena.ErrClosed) {
 		return err
 	}
-	if deaths := s.f.Deaths.Load(); deaths != s.deaths.Load() {
-		s.f.Pages.Rescan()
-		s.deaths.Store(deaths)
-	}
+	s.seek()
 	// Whoever has grown the arena last may be stopped before he set the hints.
 	n := s.f.Pages.Pages()
 	s.f.Pages.Commit(n-s.f.Pages.FreeTail(), n)
@@ -293,47 +308,20 @@ func (s *Slab) reclaim(kinds ...int) error {
 	return s.f.Collect()
 }
 
-// shed frees the pages without used blocks that a process leases and does not
-// use, whichever process and class: in a small arena the idle leases of other
-// classes may be all there is.
-func (s *Slab) shed(l *lane) {
-	t, lease := s.f.Pages, s.lease(l, spareLease)
+// moving returns a number that changes as others go in and out of pages that
+// could serve the class, 0 if nobody is in such a page.
+func (s *Slab) moving(l *lane, class int) (trace uint64) {
 	for slot := range s.f.Slots.High() {
-		from, used := s.f.Slots.Current(slot)
-		if !used {
-			continue
-		}
-		for i := range arena.Leases {
-			p := s.f.Lease(slot, i).Load() - 1
-			if class, ok := t.StealEmpty(p, from, s.me, lease); ok {
-				_, used := s.collect(l, p, class)
-				t.Release(p, class, s.me, lease, used, true)
-			}
-		}
-	}
-}
-
-// steal takes the idle lease of a page that has a free block of the class.
-func (s *Slab) steal(l *lane, class int) (uint64, bool) {
-	t := s.f.Pages
-	for slot := range s.f.Slots.High() {
-		from, used := s.f.Slots.Current(slot)
-		if !used {
-			continue
-		}
-		for i := range lanes {
-			p := s.f.Lease(slot, i*leasesPerLane+class).Load() - 1
-			if p == pages.None || !t.Worth(p, class) || !t.Steal(p, class, from, s.me, s.lease(l, class)) {
+		for i := range intent.PerSlot {
+			at := s.f.Records.Record(slot, i).Inside()
+			if at == l.search.At {
 				continue
 			}
-			free, used := s.collect(l, p, class)
-			if free > 0 {
-				t.Idle(p, class, s.me)
-				return p, true
+			p := at.Load() - 1
+			if state, ok := s.f.Pages.Inside(p, class); ok {
+				trace = trace*31 + state + p + 1
 			}
-			t.Release(p, class, s.me, s.lease(l, class), used, false)
-			l.skipped = append(l.skipped, p)
 		}
 	}
-	return 0, false
+	return trace
 }

@@ -88,7 +88,7 @@ func accountFor(t *testing.T, a *arena.Arena, c *cells) {
 	shmtest.Clean(t, a)
 	c.check(t)
 	require.Zero(t, c.word(c.obj.Ref()+cellsAlarm).Load())
-	leased(t, c.s)
+	quiet(t, c.s)
 	for i := range c.n {
 		require.NoError(t, c.del(i))
 	}

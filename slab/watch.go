@@ -18,8 +18,8 @@ type watch struct {
 }
 
 const (
-	// looks is how often nothing must be seen: a page can go from a lease list
-	// not yet read to one read already.
+	// looks is how often nothing must be seen: somebody can go from a page
+	// looked at later to one looked at already.
 	looks = 3
 	// handover is how long a page may stay where it is without a change before
 	// it is given up: whoever has it is stopped.

@@ -17,7 +17,7 @@
 //
 // # Life of a record
 //
-//	alloc    {new}                        slab, lease busy; then the block is marked
+//	alloc    {new}                        inside the page; then the block is marked
 //	replace  {lock, target, old, new, …}  under the lock, just before the target is stored
 //	none                                  after version, free of old, and count
 //

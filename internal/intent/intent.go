@@ -1,7 +1,6 @@
 package intent
 
 import (
-	"math/bits"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -24,6 +23,9 @@ type Table struct {
 func NewTable(v *mem.View, slots *psync.Table, off, stride uint64, pt *pages.Table) *Table {
 	return &Table{view: v, slots: slots, off: off, stride: stride, pages: pt}
 }
+
+// Record returns record i of a slot.
+func (t *Table) Record(slot, i int) *Record { return t.record(slot, i) }
 
 func (t *Table) record(slot, i int) *Record {
 	return mem.Must[Record](t.view, t.off+uint64(slot)*t.stride+uint64(i)*Size)
@@ -56,12 +58,18 @@ func (t *Table) Named(buf []uint64) []uint64 {
 }
 
 // Pool hands the records of the own slot out to goroutines. It lives in this
-// process only.
+// process only. Each record has a flag on a cache line of its own, so that
+// goroutines with different records do not meet.
 type Pool struct {
 	records [PerSlot]*Record
-	taken   atomic.Uint64
+	flags   [PerSlot]flag
 	lost    atomic.Uint64 // taken, and never given back
 	closed  atomic.Bool
+}
+
+type flag struct {
+	psync.Flag
+	_ [124]byte
 }
 
 // NewPool returns the pool of the owner's slot, whose records are all closed.
@@ -73,35 +81,65 @@ func (t *Table) NewPool(slot int) *Pool {
 	return p
 }
 
-// Take returns a record and its index for Give. It waits while all are in use,
-// and fails when the pool is closed.
-func (p *Pool) Take() (r *Record, i int, ok bool) { return p.take(0, PerSlot-nested) }
+// Lanes is the number of records that Take hands out. They have the indices
+// from 0 on.
+const Lanes = PerSlot - nested
+
+const (
+	// nested is the number of records kept for TakeNested.
+	nested = 2
+	// preferred is the number of records among which goroutines are spread. The
+	// others are for when these are in use: what belongs to a record, such as
+	// blocks that lie ready, should not lie about in many places.
+	preferred = 8
+)
+
+// Take returns a record and its index for Give, the same one for the same
+// goroutine if it is free. It waits while all are in use, and fails when the pool
+// is closed.
+func (p *Pool) Take() (r *Record, i int, ok bool) {
+	i = p.Prefer()
+	if !p.TryTake(i) {
+		return p.take(i, 0, Lanes)
+	}
+	return p.records[i], i, true
+}
+
+// Prefer returns the index of the record that this goroutine takes if it is free.
+func (p *Pool) Prefer() int { return int(mem.Spread() % preferred) }
 
 // TakeNested is Take for one who may hold a record already, or a record whose
 // holder waits for what this one is for. Its few records are never held by
 // anybody who waits for another one.
-func (p *Pool) TakeNested() (r *Record, i int, ok bool) { return p.take(PerSlot-nested, PerSlot) }
+func (p *Pool) TakeNested() (r *Record, i int, ok bool) { return p.take(Lanes, Lanes, PerSlot) }
 
-// nested is the number of records kept for TakeNested.
-const nested = 2
+// TryTake takes the record with index i if it is free and the pool is open.
+func (p *Pool) TryTake(i int) bool {
+	if !p.flags[i].TryTake() {
+		return false
+	}
+	if p.closed.Load() {
+		p.Give(i)
+		return false
+	}
+	return true
+}
 
-func (p *Pool) take(from, to int) (r *Record, i int, ok bool) {
+// take takes one of the records [from, to), the first one from index first on.
+func (p *Pool) take(first, from, to int) (r *Record, i int, ok bool) {
 	for try := 0; ; try++ {
-		taken := p.taken.Load()
-		i := from + bits.TrailingZeros64(^(taken >> from))
-		if i < to && p.taken.CompareAndSwap(taken, taken|1<<i) {
-			if p.closed.Load() {
-				p.Give(i)
-				return nil, 0, false
+		for range to - from {
+			if p.TryTake(first) {
+				return p.records[first], first, true
 			}
-			return p.records[i], i, true
+			if first++; first == to {
+				first = from
+			}
 		}
 		if all := uint64(1)<<to - 1<<from; p.closed.Load() || p.lost.Load()&all == all {
 			return nil, 0, false
 		}
-		if i >= to {
-			pause(try)
-		}
+		pause(try)
 	}
 }
 
@@ -116,13 +154,13 @@ func pause(try int) {
 }
 
 // Give returns a closed record.
-func (p *Pool) Give(i int) { p.taken.And(^(uint64(1) << i)) }
+func (p *Pool) Give(i int) { p.flags[i].Give() }
 
 // Barrier returns when every record that was taken before has been given back
 // once: operations that began before have ended.
 func (p *Pool) Barrier() {
 	for i := range PerSlot {
-		if _, _, ok := p.take(i, i+1); ok {
+		if _, _, ok := p.take(i, i, i+1); ok {
 			p.Give(i)
 		}
 	}
@@ -139,14 +177,20 @@ func (p *Pool) Lost() bool { return p.lost.Load() != 0 }
 // those that were lost.
 func (p *Pool) Close() bool {
 	p.closed.Store(true)
-	return p.taken.Load()&^p.lost.Load() == 0
+	lost := p.lost.Load()
+	for i := range p.flags {
+		if p.flags[i].Taken() && lost>>i&1 == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Alloc opens the record: the block at ref is about to be marked used.
 func (r *Record) Alloc(ref uint64) {
 	r.old.Put(0)
 	r.new.Put(ref)
-	r.op.Store(opAlloc) // survivor: frees the block if it was marked
+	r.op.StoreRelease(opAlloc) // survivor: frees the block if it was marked
 }
 
 // Change is what a replace does beside storing the target.
@@ -165,7 +209,7 @@ type Change struct {
 // count, in this order, and closes the record.
 func (r *Record) Replace(c *Change) {
 	r.fill(c)
-	r.op.Store(c.Lock<<8 | opReplace) // survivor: target holds old: rolls back
+	r.op.StoreRelease(c.Lock<<8 | opReplace) // survivor: target holds old: rolls back
 }
 
 // Rename opens the record for a change of the target that frees nothing, and
@@ -222,7 +266,7 @@ func (r *Record) BreakRun(lock, ref, n uint64) {
 func (r *Record) Made() { r.op.Store(opAlloc) }
 
 // Close closes the record: the operation is done, or nothing of it is left.
-func (r *Record) Close() { r.op.Store(opNone) }
+func (r *Record) Close() { r.op.StoreRelease(opNone) }
 
 // Lock returns the offset of the lock under which the record was opened, and
 // whether it is open under a lock.
@@ -230,6 +274,12 @@ func (r *Record) Lock() (uint64, bool) {
 	op := r.op.Load()
 	return op >> 8, op&opMask >= opReplace
 }
+
+// Inside is the word that names the page which the operation is in, one more
+// than its number, so that whoever recovers the slot leaves it. It holds other
+// things at other times; then the page of that number is one that the operation
+// is not in, and whoever looks there sees so.
+func (r *Record) Inside() *psync.Word64 { return &r.extra }
 
 // Reserved returns the block of an open alloc record.
 func (r *Record) Reserved() (ref uint64, ok bool) {

@@ -11,7 +11,7 @@ type Record struct {
 	version psync.Word64 // offset of the word to raise after publishing; 0: none
 	count   psync.Word64 // offset of the counter to store; 0: none
 	after   psync.Word64 // what the counter will hold
-	extra   psync.Word64 // run: its pages; rename: offset of the word to clear
+	extra   psync.Word64 // run: its pages; rename: offset of the word to clear; while blocks are taken: one more than the page that the operation is in
 }
 
 // Size is the size of a record.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/internal/psync"
 )
 
 func TestNamed(t *testing.T) {
@@ -88,8 +90,8 @@ func TestNamed_WhileRecordsChange(t *testing.T) {
 	}
 }
 
-// Two goroutines share a page through the busy lease; what they are given is
-// never the same.
+// Two goroutines take blocks of one page, each by rounds of its own; what they
+// are given is never the same.
 func TestB2_TwoGoroutinesOnePage(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.attach()
@@ -101,16 +103,7 @@ func TestB2_TwoGoroutinesOnePage(t *testing.T) {
 		all.Go(func() {
 			for range 32 {
 				r, i := d.take()
-				var ref uint64
-				for ref == 0 {
-					if !d.pages.Busy(pg, class, d.owner.ID()) {
-						continue
-					}
-					ref, _ = d.pages.Pick(pg, class)
-					r.Alloc(ref)
-					d.pages.Mark(pg, class, ref)
-					d.pages.Idle(pg, class, d.owner.ID())
-				}
+				ref := d.takeOne(r, pg, r.Inside())
 				r.Close()
 				d.pool.Give(i)
 				mu.Lock()
@@ -122,4 +115,21 @@ func TestB2_TwoGoroutinesOnePage(t *testing.T) {
 	all.Wait()
 	slices.Sort(got)
 	require.Len(t, slices.Compact(got), 64)
+}
+
+// takeOne tries until it has a block of the page.
+func (p *proc) takeOne(r *Record, pg uint64, at *psync.Word64) uint64 {
+	for {
+		if !p.pages.Take(pg, class, p.owner.ID(), at) {
+			continue
+		}
+		rounds := p.pages.Rounds(pg, class, nil)
+		p.pages.Leave(pg, class, at)
+		if c, ok := p.pages.Next(&rounds[0], p.owner.ID(), at); ok {
+			r.Alloc(c.Off)
+			c.Mark()
+			p.pages.LeaveRound(&rounds[0], at)
+			return c.Off
+		}
+	}
 }

@@ -50,11 +50,7 @@ func TestB1_RepairFreesLiveBlock(t *testing.T) {
 	o := open(t)
 	dieAfterFree(o)
 	s := o.attach()
-	// The page of the dead is leased to it still. Its lease is idle, so it may
-	// be stolen; and what is freed there may be collected.
-	pg := o.dead.lease(o.dead.slot()).Load() - 1
-	require.True(t, s.pages.Steal(pg, class, o.dead.owner.ID(), s.owner.ID(), s.lease(s.slot())))
-	s.pages.Release(pg, class, s.owner.ID(), s.lease(s.slot()), 2, true)
+	pg := s.pages.PageAt(o.old)
 	before := s.takeAll(1)
 	require.NotContains(t, before, o.old, "handed out while a record names it")
 	require.Len(t, before, 64-2)
@@ -81,9 +77,6 @@ func TestB1_RecovererDiesBeforeClose(t *testing.T) {
 		first.pages.Settle(named) // its last store
 		first.kill()
 		s := o.attach()
-		pg := o.dead.lease(o.dead.slot()).Load() - 1
-		require.True(t, s.pages.Steal(pg, class, o.dead.owner.ID(), s.owner.ID(), s.lease(s.slot())))
-		s.pages.Release(pg, class, s.owner.ID(), s.lease(s.slot()), 2, true)
 		got := s.takeAll(1)
 		require.NotContains(t, got, named)
 		s.mustRecover(2)
@@ -91,27 +84,24 @@ func TestB1_RecovererDiesBeforeClose(t *testing.T) {
 	}
 }
 
-// B2: named but not marked. The lease of the dead is busy: nobody gets at the
-// page before the record is settled, so nobody can be given the block that the
+// B2: named but not marked. The dead is in the page still: nobody gets at it
+// before the record is settled, so nobody can be given the block that the
 // record names.
 func TestB2_NamedBeforeMarked(t *testing.T) {
 	w := newWorld(t, 1)
 	d := w.attach()
 	pg := d.page()
 	r, _ := d.take()
-	require.True(t, d.pages.Busy(pg, class, d.owner.ID()))
-	ref, ok := d.pages.Pick(pg, class)
-	require.True(t, ok)
+	_, c, _ := d.choose(pg)
+	ref := c.Off
 	r.Alloc(ref)
 	d.kill()
 	s := w.attach()
-	require.False(t, s.pages.Busy(pg, class, s.owner.ID()))
-	require.False(t, s.pages.Steal(pg, class, d.owner.ID(), s.owner.ID(), s.lease(s.slot())), "a busy lease is never stolen, not even from the dead")
-	_, ok = s.pages.StealEmpty(pg, d.owner.ID(), s.owner.ID(), s.lease(s.slot()))
+	s.pages.Hint(pg)
+	require.False(t, s.pages.Take(pg, class, s.owner.ID(), s.at()), "not even from the dead")
+	_, ok := s.pages.TakeClass(&s.find, class)
 	require.False(t, ok)
-	_, ok = s.pages.TakeClass(class, s.owner.ID(), s.lease(s.slot()), &s.rotor)
-	require.False(t, ok)
-	_, _, ok = s.pages.TakeEmpty(s.owner.ID(), s.lease(s.slot()), &s.rotor)
+	_, _, ok = s.pages.TakeEmpty(&s.find)
 	require.False(t, ok)
 	s.mustRecover(1)
 	require.Empty(t, w.inUse())

@@ -21,7 +21,6 @@ const (
 	slotsAt   = 1024
 	slots     = 4
 	stride    = 2048
-	leasesAt  = slotsAt + 128 + PerSlot*Size
 	class     = 4 // 64 bytes, as many as bits in a word
 )
 
@@ -38,7 +37,7 @@ type proc struct {
 	locks psync.Bytes
 	owner *psync.Owner
 	pool  *Pool
-	rotor uint64
+	find  pages.Search
 }
 
 func newWorld(t testing.TB, n uint64) *world {
@@ -71,17 +70,21 @@ func (w *world) attach() *proc {
 	p.owner, err = p.slots.Attach(p.settleDead)
 	require.NoError(w.t, err)
 	p.pool = p.NewPool(p.slot())
+	p.find = pages.Search{Me: p.owner.ID(), At: p.at()}
 	return p
 }
 
 func (p *proc) slot() int { return p.owner.ID().Slot() }
 
-func (p *proc) lease(slot int) *psync.Word64 { return p.w.word(leasesAt + uint64(slot)*stride) }
+func (p *proc) inside(slot int) *psync.Word64 { return p.record(slot, PerSlot-1).Inside() }
+
+func (p *proc) at() *psync.Word64 { return p.inside(p.slot()) }
 
 // kill is the death of the process, at whatever it was doing.
 func (p *proc) kill() { require.NoError(p.w.t, p.locks.Close()) }
 
-// settleDead mends what a dead process left: records first, then its lease.
+// settleDead mends what a dead process left: records first, then the page
+// it was in.
 func (p *proc) settleDead(me *psync.Owner, dead psync.ID) error {
 	err := p.SettleSlot(dead.Slot(), func(off uint64) error {
 		lock, err := mem.At[psync.Mutex](p.view, off)
@@ -93,9 +96,9 @@ func (p *proc) settleDead(me *psync.Owner, dead psync.ID) error {
 	if err != nil {
 		return err
 	}
-	if l := p.lease(dead.Slot()); l.Load() != 0 {
-		p.pages.Pass(l.Load()-1, dead.Slot())
-		l.Store(0)
+	if at := p.inside(dead.Slot()); at.Load() != 0 {
+		p.pages.Pass(at.Load()-1, dead.Slot())
+		at.Store(0)
 	}
 	return nil
 }
@@ -109,33 +112,44 @@ func (p *proc) mustRecover(n int) {
 	require.Equal(p.w.t, n, got)
 }
 
-// page leases a page of the class, a fresh one or one that somebody gave up.
+// page finds a page of the class, a fresh one or one with free blocks.
 func (p *proc) page() uint64 {
 	p.w.t.Helper()
-	pg, ok := p.pages.TakeClass(class, p.owner.ID(), p.lease(p.slot()), &p.rotor)
-	if ok {
-		p.pages.Idle(pg, class, p.owner.ID())
-		return pg
+	pg, ok := p.pages.TakeClass(&p.find, class)
+	if !ok {
+		pg, ok = p.pages.TakeFree(&p.find, class)
+		require.True(p.w.t, ok, "no page")
 	}
-	pg, ok = p.pages.TakeFree(class, p.owner.ID(), p.lease(p.slot()), &p.rotor)
-	require.True(p.w.t, ok, "no page")
+	p.pages.Leave(pg, class, p.at())
 	return pg
 }
 
-// reserve takes a block of the page under the record's name, after a
-// collection; 0: there is none.
+// choose enters the page, after a collection, and chooses a block of it.
+func (p *proc) choose(pg uint64) (pages.Round, pages.Chamber, bool) {
+	p.w.t.Helper()
+	require.True(p.w.t, p.pages.Take(pg, class, p.owner.ID(), p.at()))
+	p.pages.Collect(pg, class, func() []uint64 { return p.Named(nil) })
+	rounds := p.pages.Rounds(pg, class, nil)
+	p.pages.Leave(pg, class, p.at())
+	if len(rounds) == 0 {
+		return pages.Round{}, pages.Chamber{}, false
+	}
+	c, ok := p.pages.Next(&rounds[0], p.owner.ID(), p.at())
+	require.True(p.w.t, ok)
+	return rounds[0], c, true
+}
+
+// reserve takes a block of the page under the record's name; 0: there is none.
 func (p *proc) reserve(r *Record, pg uint64) uint64 {
 	p.w.t.Helper()
-	require.True(p.w.t, p.pages.Busy(pg, class, p.owner.ID()))
-	defer p.pages.Idle(pg, class, p.owner.ID())
-	p.pages.Collect(pg, class, func() []uint64 { return p.Named(nil) })
-	off, ok := p.pages.Pick(pg, class)
+	round, c, ok := p.choose(pg)
 	if !ok {
 		return 0
 	}
-	r.Alloc(off)
-	p.pages.Mark(pg, class, off)
-	return off
+	r.Alloc(c.Off)
+	c.Mark()
+	p.pages.LeaveRound(&round, p.at())
+	return c.Off
 }
 
 // take gets a record.

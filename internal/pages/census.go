@@ -53,7 +53,7 @@ func (t *Table) countPage(p uint64, c *Census, visit func(Block)) uint64 {
 	switch kind := word & kindMask; {
 	case word == kindFree:
 		c.Free++
-		if e.used.Load()|e.freed.Load()|e.run.Load() != 0 {
+		if e.used.Load()|e.freed.Load() != 0 {
 			c.Problems = append(c.Problems, fmt.Sprintf("page %d is free but its bits are not clear", p))
 		}
 	case kind == kindRaw:
@@ -70,7 +70,7 @@ func (t *Table) countPage(p uint64, c *Census, visit func(Block)) uint64 {
 
 func (t *Table) countRun(p uint64, c *Census, visit func(Block)) uint64 {
 	e := t.entry(p)
-	n := e.run.Load()
+	n := e.runPages()
 	if n == 0 || n > c.Pages-p {
 		c.Problems = append(c.Problems, fmt.Sprintf("page %d heads a run of %d pages, but %d follow", p, n, c.Pages-p))
 		return 1

@@ -156,7 +156,7 @@ func TestTable_Blocks(t *testing.T) {
 	eachShift(t, func(t *testing.T, shift uint) {
 		for class, c := range Classes(shift) {
 			a := newTable(t, shift, 2, 2)
-			p := a.lease(t, class)
+			p := a.page(t, class)
 			owner := make([]bool, 1<<shift)
 			n := uint64(0)
 			for off := a.alloc(t, p, class); off != 0; off = a.alloc(t, p, class) {
@@ -188,7 +188,7 @@ func TestTable_Free_Refused(t *testing.T) {
 			if class%3 != 0 || len(used) > 4 {
 				continue
 			}
-			p := a.lease(t, class)
+			p := a.page(t, class)
 			one, two := a.alloc(t, p, class), a.alloc(t, p, class)
 			used = append(used, one)
 			require.NoError(t, a.Free(two))

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/internal/fault"
-	"github.com/shmkit/shmkit/internal/psync"
 )
 
 // atTick runs do and calls f before the store of tick k. It returns the number
@@ -24,25 +23,6 @@ func atTick(k int64, do, f func()) int64 {
 	do()
 	fault.SetHook(nil)
 	return fault.Count()
-}
-
-// The leases of one who is dead or leaves are passed on; before each store of
-// that somebody steals one of them. He keeps it.
-func TestCrash_PassAgainstSteal(t *testing.T) {
-	ticks := int64(1)
-	for k := int64(1); k <= ticks; k++ {
-		a := newTable(t, 12, 1, 1)
-		b := a.other(1)
-		p := a.lease(t, 4)
-		stolen := false
-		ticks = atTick(k, func() { a.Pass(p, a.me.Slot()) }, func() { stolen = b.Steal(p, 4, a.me, b.me, &b.leases[4]) })
-		if stolen {
-			require.Equal(t, b.me, psync.IDOf(a.entry(p).word.Load()), "tick %d: the thief's page was given away", k)
-		} else {
-			require.Zero(t, psync.IDOf(a.entry(p).word.Load()), "tick %d", k)
-		}
-	}
-	t.Logf("%d ticks", ticks)
 }
 
 // A process that dies at any store of setting a hint loses it until the next

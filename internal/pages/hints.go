@@ -13,14 +13,13 @@ import (
 
 func onesIn(x uint64) int { return bits.OnesCount64(x) }
 
+// summary and leaf return hint words of a group that has committed pages.
 func (t *Table) summary(kind int, group uint64) *psync.Word64 {
-	return mem.Must[psync.Word64](t.view, t.g.HintsOff+group*t.g.groupBytes()+uint64(kind)*8)
+	return mem.Cast[psync.Word64](t.hints.Add(group*t.groupBytes + uint64(kind)*8))
 }
 
 func (t *Table) leaf(kind int, group, i uint64) *psync.Word64 {
-	n := t.g.wordsPerKind()
-	off := t.g.HintsOff + group*t.g.groupBytes() + hintKinds*8
-	return mem.Must[psync.Word64](t.view, off+(uint64(kind)*n+i)*8)
+	return mem.Cast[psync.Word64](t.hints.Add(group*t.groupBytes + (hintKinds+uint64(kind)*t.perKind+i)*8))
 }
 
 // setHint sets the hint of a page. A survivor finds it set, or lost until the
@@ -71,7 +70,7 @@ func (t *Table) takeInGroup(kind int, group uint64) (uint64, bool) {
 	sum := t.summary(kind, group)
 	for s := sum.Load(); s != 0; s &= s - 1 {
 		i := lowest(s)
-		if i >= t.g.wordsPerKind() {
+		if i >= t.perKind {
 			return 0, false // a damaged summary
 		}
 		leaf := t.leaf(kind, group, i)

@@ -123,13 +123,13 @@ func TestRescan_LostHints(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := newTable(t, 12, pages, pages)
 			class, _ := a.ClassFor(64)
-			full := a.lease(t, class)
+			full := a.page(t, class)
 			for a.alloc(t, full, class) != 0 {
 			}
-			half := a.lease(t, class)
+			half := a.page(t, class)
 			a.alloc(t, half, class)
 			require.NoError(t, a.Free(a.alloc(t, half, class)))
-			empty := a.lease(t, class)
+			empty := a.page(t, class)
 			for _, p := range []uint64{full, half, empty} {
 				a.Pass(p, 0)
 			}

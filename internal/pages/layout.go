@@ -4,10 +4,10 @@ import "github.com/shmkit/shmkit/internal/psync"
 
 // entry is the state of one page.
 type entry struct {
-	word  psync.Word64 // {lessee, busy, kind}; by CAS from free, bare or idle, by store from the busy lessee
-	used  psync.Word64 // block i was handed out; the busy lessee. A run: 1
-	freed psync.Word64 // block i was given back; anyone, by OR; cleared by the busy lessee
-	run   psync.Word64 // head of a run: its pages; the holder of the run lock
+	word  psync.Word64 // {process inside, busy, kind}; by CAS of who enters, by store of who leaves
+	used  psync.Word64 // block i was handed out; who is inside. A run: {pages 63, 1}; the holder of the run lock
+	freed psync.Word64 // block i was given back; anyone, by OR; cleared by who is inside
+	epoch psync.Word64 // raised by who is inside, before it collects; only rises, also when the page is cut anew
 }
 
 // EntrySize is the size of a page's entry.
@@ -30,7 +30,8 @@ const (
 	HintFree  = 0 // the page is free
 	HintEmpty = 1 // cut, but no block of it is in use
 	HintFreed = 2 // the run was freed
-	HintClass = 3
+	HintHeld  = 3 // free blocks, which a process keeps for itself as long as there are others
+	HintClass = 4 // free blocks of the class
 
 	hintKinds = HintClass + MaxClasses
 )

@@ -18,7 +18,7 @@ func TestLayout(t *testing.T) {
 	layout := shmtest.Layout{
 		Version: 1,
 		Frozen: `
-entry 32: word 0, used 8, freed 16, run 24
+entry 32: word 0, used 8, freed 16, epoch 24
 `,
 		Stored: pages.Stored,
 	}

@@ -33,8 +33,7 @@ func (t *Table) MakeRun(p, n uint64, me psync.ID) bool {
 		t.entry(i).word.Store(kindTail) // survivor: as above, the first page is still mine
 	}
 	e := t.entry(p)
-	e.run.Store(n)
-	e.used.Store(1)
+	e.used.Store(n<<1 | 1)
 	e.word.Store(kindRun) // survivor: a run in use that the record names
 	return true
 }
@@ -63,7 +62,6 @@ func (t *Table) BreakClaimed(p, n uint64, slot int) {
 	e := t.entry(p)
 	e.used.Store(0)
 	e.freed.Store(0)
-	e.run.Store(0)
 	for i := end; i > p; i-- {
 		t.entry(i - 1).word.Store(kindFree) // survivor: goes on with the pages before; after the first one nothing is left
 	}
@@ -76,9 +74,12 @@ func (t *Table) Run(off uint64) (p, n uint64, ok bool) {
 	if err != nil || at.class >= 0 {
 		return 0, 0, false
 	}
-	n = t.entry(at.page).run.Load()
+	n = t.entry(at.page).runPages()
 	return at.page, n, n > 0 && n <= t.g.MaxPages && t.has(at.page+n-1)
 }
+
+// runPages returns the length of the run that the page heads.
+func (e *entry) runPages() uint64 { return e.used.Load() >> 1 }
 
 // RunAt returns the offset of a run that begins at page p.
 func (t *Table) RunAt(p uint64) uint64 { return t.pageOff(p) }
@@ -141,7 +142,7 @@ func (t *Table) TakeFreed(rotor *uint64) (p, n uint64, ok bool) {
 			return 0, 0, false
 		}
 		e := t.entry(p)
-		n := e.run.Load()
+		n := e.runPages()
 		if e.word.Load() == kindRun && e.freed.Load()&1 != 0 && n > 0 && n <= t.g.MaxPages && t.has(p+n-1) {
 			return p, n, true
 		}

@@ -122,7 +122,7 @@ func TestSize_DamagedRun(t *testing.T) {
 	a := newTable(t, 12, 4, 4)
 	require.True(t, a.MakeRun(1, 2, a.me))
 	for _, n := range []uint64{0, 4, 1 << 40, 1 << 63, 1<<64 - 1} {
-		a.entry(1).run.Store(n)
+		a.entry(1).used.Store(n<<1 | 1)
 		_, err := a.Size(a.RunAt(1))
 		require.ErrorIs(t, err, mem.ErrCorrupt, "%d pages", n)
 	}
@@ -152,8 +152,8 @@ func TestCensus_Damage(t *testing.T) {
 		"unknown kind":        func(a *attach) { a.entry(2).word.Store(200) },
 		"tail without a head": func(a *attach) { a.entry(2).word.Store(kindTail) },
 		"run of none":         func(a *attach) { a.entry(2).word.Store(kindRun) },
-		"run beyond the end":  func(a *attach) { a.entry(2).word.Store(kindRun); a.entry(2).run.Store(1 << 60) },
-		"run without tails":   func(a *attach) { a.entry(2).word.Store(kindRun); a.entry(2).run.Store(2) },
+		"run beyond the end":  func(a *attach) { a.entry(2).word.Store(kindRun); a.entry(2).used.Store(1<<60 | 1) },
+		"run without tails":   func(a *attach) { a.entry(2).word.Store(kindRun); a.entry(2).used.Store(2<<1 | 1) },
 		"bits beyond":         func(a *attach) { a.entry(2).word.Store(kindClass + 16); a.entry(2).used.Store(4) },
 	}
 	for name, do := range damage {

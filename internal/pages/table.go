@@ -18,6 +18,10 @@ type Table struct {
 	view  *mem.View
 	types classTable
 	grown func() // looks for pages that another process has committed
+
+	// What follows is for speed.
+	entries, data, hints mem.Ptr // where they lie
+	groupBytes, perKind  uint64  // of the hints
 }
 
 // NewTable returns the page table of a segment. The geometry has been checked
@@ -30,7 +34,11 @@ func NewTable(v *mem.View, g Geometry, grown func()) (*Table, error) {
 	if err := g.check(v); err != nil {
 		return nil, err
 	}
-	return &Table{g: g, view: v, types: newClassTable(g.Shift), grown: grown}, nil
+	return &Table{
+		g: g, view: v, types: newClassTable(g.Shift), grown: grown,
+		entries: v.Base().Add(g.TableOff), data: v.Base().Add(g.DataOff), hints: v.Base().Add(g.HintsOff),
+		groupBytes: g.groupBytes(), perKind: g.wordsPerKind(),
+	}, nil
 }
 
 // has reports whether page p is committed.
@@ -72,9 +80,9 @@ func (t *Table) RunPages(n uint64) uint64 {
 	return pages
 }
 
-func (t *Table) entry(p uint64) *entry {
-	return mem.Must[entry](t.view, t.g.TableOff+p*EntrySize)
-}
+// entry returns the entry of a committed page. Whoever calls it knows that p is
+// below Pages: from has, from a hint, from an offset below the view's limit.
+func (t *Table) entry(p uint64) *entry { return mem.Cast[entry](t.entries.Add(p * EntrySize)) }
 
 func (t *Table) pageOff(p uint64) uint64 { return t.g.DataOff + p<<t.g.Shift }
 
@@ -84,44 +92,55 @@ func (t *Table) bits(p uint64, c *Class, w uint64) (used, freed *psync.Word64) {
 		e := t.entry(p)
 		return &e.used, &e.freed
 	}
-	off := t.pageOff(p) + w*8
-	return mem.Must[psync.Word64](t.view, off), mem.Must[psync.Word64](t.view, off+c.words*8)
+	at := t.data.Add(p<<t.g.Shift + w*8)
+	return mem.Cast[psync.Word64](at), mem.Cast[psync.Word64](at.Add(c.words * 8))
 }
 
 // place is where a block's two bits are.
 type place struct {
 	page        uint64
-	class       int // -1: a run
+	class       int    // -1: a run
+	word        uint32 // of the page's bits
 	used, freed *psync.Word64
 	bit         uint64
 }
 
 // locate finds the bits of the block at off. It trusts nothing it reads.
 func (t *Table) locate(off uint64) (place, error) {
-	p := (off - t.g.DataOff) >> t.g.Shift
-	if off < t.g.DataOff || !t.has(p) {
-		return place{}, fmt.Errorf("offset %#x: %w: outside the data area [%#x, %#x)", off, ErrNotAllocated, t.g.DataOff, t.g.End(t.Pages()))
+	rel := off - t.g.DataOff
+	p := rel >> t.g.Shift
+	if off < t.g.DataOff || off >= t.view.Limit() && !t.has(p) {
+		return place{}, t.refuse(off)
 	}
-	rel := off - t.pageOff(p)
 	e := t.entry(p)
-	switch kind := e.word.Load() & kindMask; {
-	case kind == kindRun && rel == 0:
-		return place{page: p, class: -1, used: &e.used, freed: &e.freed, bit: 1}, nil
-	case kind >= kindClass && kind-kindClass < uint64(len(t.types.classes)):
-		return t.locateIn(p, int(kind-kindClass), rel)
-	default:
-		return place{}, fmt.Errorf("offset %#x: %w: page %d is %s", off, ErrNotAllocated, p, kindName(kind))
+	in := rel & (1<<t.g.Shift - 1)
+	class := e.word.Load()&kindMask - kindClass
+	if class >= uint64(len(t.types.classes)) {
+		if class+kindClass == kindRun && in == 0 {
+			return place{page: p, class: -1, used: &e.used, freed: &e.freed, bit: 1}, nil
+		}
+		return place{}, t.refuse(off)
 	}
-}
-
-func (t *Table) locateIn(p uint64, class int, rel uint64) (place, error) {
 	c := &t.types.classes[class]
-	i, ok := c.index(rel - c.Head)
-	if rel < c.Head || !ok {
-		return place{}, fmt.Errorf("offset %#x: %w: inside a block of the %d-byte class", t.pageOff(p)+rel, ErrNotAllocated, c.Size)
+	i, ok := c.index(in - c.Head)
+	if !ok {
+		return place{}, t.refuse(off)
 	}
 	u, f := t.bits(p, c, i/64)
-	return place{page: p, class: class, used: u, freed: f, bit: 1 << (i % 64)}, nil
+	return place{page: p, class: int(class), word: uint32(i / 64), used: u, freed: f, bit: 1 << (i % 64)}, nil
+}
+
+// refuse says why off is not that of a block.
+func (t *Table) refuse(off uint64) error {
+	p := (off - t.g.DataOff) >> t.g.Shift
+	if off < t.g.DataOff || !t.has(p) {
+		return fmt.Errorf("offset %#x: %w: outside the data area [%#x, %#x)", off, ErrNotAllocated, t.g.DataOff, t.g.End(t.Pages()))
+	}
+	kind := t.entry(p).word.Load() & kindMask
+	if class := kind - kindClass; class < uint64(len(t.types.classes)) {
+		return fmt.Errorf("offset %#x: %w: inside a block of the %d-byte class", off, ErrNotAllocated, t.types.classes[class].Size)
+	}
+	return fmt.Errorf("offset %#x: %w: page %d is %s", off, ErrNotAllocated, p, kindName(kind))
 }
 
 func kindName(kind uint64) string {
@@ -150,7 +169,7 @@ func (t *Table) Size(off uint64) (uint64, error) {
 		return 0, err
 	}
 	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
-		return 0, fmt.Errorf("offset %#x: %w: it is free", off, ErrNotAllocated)
+		return 0, notInUse(off)
 	}
 	if at.class < 0 {
 		_, n, ok := t.Run(off)
@@ -169,14 +188,15 @@ func (t *Table) Free(off uint64) error {
 	if err != nil {
 		return err
 	}
-	if at.used.Load()&at.bit == 0 {
-		return fmt.Errorf("offset %#x: %w: it is free", off, ErrNotAllocated)
+	if at.used.Load()&at.bit == 0 || at.freed.Or(at.bit)&at.bit != 0 { // survivor: as FreeRound
+		return notInUse(off)
 	}
-	if at.freed.Or(at.bit)&at.bit != 0 { // survivor: free, and found by the next collector or a rescan
-		return fmt.Errorf("offset %#x: %w: it was freed before", off, ErrNotAllocated)
-	}
-	t.hintFreed(at)
+	t.hintFreed(&at, false)
 	return nil
+}
+
+func notInUse(off uint64) error {
+	return fmt.Errorf("offset %#x: %w: it is free", off, ErrNotAllocated)
 }
 
 // Settle frees the block at off if it is in use: what a survivor does about a
@@ -184,43 +204,53 @@ func (t *Table) Free(off uint64) error {
 // out again, so freeing it twice is freeing it once (B1).
 func (t *Table) Settle(off uint64) {
 	if at, err := t.locate(off); err == nil && at.used.Load()&^at.freed.Load()&at.bit != 0 {
-		at.freed.Or(at.bit) // survivor: as Free
-		t.hintFreed(at)
+		at.freed.Or(at.bit) // survivor: as FreeRound
+		t.hintFreed(&at, false)
 	}
 }
 
-// hintFreed points allocators at a page that has just got a freed block, unless
-// its lessee will see it anyway. The freer sets the bit and then reads the page
-// word, the lessee gives up the lease and then reads the bits: one of them sees
-// the other.
-func (t *Table) hintFreed(at place) {
-	if at.class < 0 {
+// hintFreed points allocators at a page that has just got a freed block: those
+// of all processes, or, if this one keeps it for itself, only those who find
+// nothing else.
+func (t *Table) hintFreed(at *place, held bool) {
+	switch {
+	case at.class < 0:
 		t.setHint(HintFreed, at.page)
 		return
+	case held:
+		t.setHint(HintHeld, at.page)
+	default:
+		t.setHint(HintClass+at.class, at.page)
 	}
-	if psync.IDOf(t.entry(at.page).word.Load()) == 0 {
-		t.hintPage(at.page, at.class)
+	if at.used.Load()&^at.freed.Load() == 0 && t.empty(at.page, at.class) {
+		t.setHint(HintEmpty, at.page)
 	}
 }
 
-// hintPage sets the hints that fit a page without lessee.
+// hintPage sets the hints that fit a page.
 func (t *Table) hintPage(p uint64, class int) {
-	switch free, used := t.count(p, class); {
-	case used == 0:
+	free := t.free(p, class)
+	if free > 0 {
+		t.setHint(HintClass+class, p)
+	}
+	if free == t.types.classes[class].Blocks {
 		t.setHint(HintEmpty, p)
-		t.setHint(HintClass+class, p)
-	case free > 0:
-		t.setHint(HintClass+class, p)
 	}
 }
 
-// count returns how many blocks of a page can be handed out after a collection,
-// and how many are in use.
-func (t *Table) count(p uint64, class int) (free, used int) {
+// empty reports whether no block of a page is in use.
+func (t *Table) empty(p uint64, class int) bool {
+	return t.free(p, class) == t.types.classes[class].Blocks
+}
+
+// free returns how many blocks of a page are free, or will be once they have been
+// collected.
+func (t *Table) free(p uint64, class int) uint64 {
 	c := &t.types.classes[class]
+	n := c.Blocks
 	for w := range c.words {
 		u, f := t.bits(p, c, w)
-		used += onesIn(u.Load() &^ f.Load() & c.mask(w))
+		n -= uint64(onesIn(u.Load() &^ f.Load() & c.mask(w)))
 	}
-	return int(c.Blocks) - used, used
+	return n
 }

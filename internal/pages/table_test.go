@@ -9,12 +9,13 @@ import (
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
-// attach is a page table in plain memory, with one identity and its lease list.
+// attach is a page table in plain memory, with one identity.
 type attach struct {
 	*Table
-	me     psync.ID
-	leases []psync.Word64
-	rotor  uint64
+	me    psync.ID
+	at    psync.Word64 // names the page it is in
+	find  Search
+	rotor uint64
 }
 
 // newTable returns a table with n committed pages of at most max.
@@ -27,33 +28,60 @@ func newTable(t testing.TB, shift uint, n, max uint64) *attach {
 	tab, err := NewTable(v, g, func() {})
 	require.NoError(t, err)
 	tab.Commit(0, n)
-	return &attach{Table: tab, me: psync.MakeID(0, 1), leases: make([]psync.Word64, MaxClasses)}
+	return (&attach{Table: tab}).other(0)
 }
 
 // other is a second attach of the same table.
 func (a *attach) other(slot int) *attach {
-	return &attach{Table: a.Table, me: psync.MakeID(slot, 1), leases: make([]psync.Word64, MaxClasses)}
+	b := &attach{Table: a.Table, me: psync.MakeID(slot, 1)}
+	b.find = Search{Me: b.me, At: &b.at}
+	return b
 }
 
-// lease takes a free page for the class.
-func (a *attach) lease(t testing.TB, class int) uint64 {
+// page cuts a free page for the class.
+func (a *attach) page(t testing.TB, class int) uint64 {
 	t.Helper()
-	p, ok := a.TakeFree(class, a.me, &a.leases[class], &a.rotor)
+	p, ok := a.TakeFree(&a.find, class)
 	require.True(t, ok)
+	a.Leave(p, class, &a.at)
 	return p
+}
+
+// rounds returns what is free on page p, without collecting.
+func (a *attach) rounds(t testing.TB, p uint64, class int) []Round {
+	t.Helper()
+	require.True(t, a.Enter(p, class, a.me, &a.at))
+	defer a.Leave(p, class, &a.at)
+	return a.Rounds(p, class, nil)
+}
+
+// collect takes page p, collects and leaves it.
+func (a *attach) collect(t testing.TB, p uint64, class int, named ...uint64) (free, used int) {
+	t.Helper()
+	require.True(t, a.Take(p, class, a.me, &a.at))
+	defer a.Leave(p, class, &a.at)
+	return a.Collect(p, class, func() []uint64 { return named })
+}
+
+// next marks the next block of a round, 0 if the round is worth nothing.
+func (a *attach) next(r *Round) uint64 {
+	c, ok := a.Next(r, a.me, &a.at)
+	if !ok {
+		return 0
+	}
+	c.Mark()
+	a.LeaveRound(r, &a.at)
+	return c.Off
 }
 
 // alloc marks a block of page p, 0 if there is none.
 func (a *attach) alloc(t testing.TB, p uint64, class int) uint64 {
 	t.Helper()
-	require.True(t, a.Busy(p, class, a.me))
-	defer a.Idle(p, class, a.me)
-	off, ok := a.Pick(p, class)
-	if !ok {
+	rounds := a.rounds(t, p, class)
+	if len(rounds) == 0 {
 		return 0
 	}
-	a.Mark(p, class, off)
-	return off
+	return a.next(&rounds[0])
 }
 
 // words copies page table, hints and the bits in the pages, to see that
@@ -64,5 +92,3 @@ func (a *attach) words(t testing.TB) []byte {
 	require.NoError(t, err)
 	return append([]byte(nil), src...)
 }
-
-func noNames() []uint64 { return nil }

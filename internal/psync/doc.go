@@ -10,7 +10,7 @@
 //     the segment's table. The slot word is {incarnation, state}; claiming it
 //     raises the incarnation.
 //   - ID: slot and incarnation together. It names one attach for ever and is
-//     what locks and leases store. Process ids, start times and names are kept
+//     what locks and pages store. Process ids, start times and names are kept
 //     beside it for people; no decision reads them.
 //   - Life byte L(s): an open-file-description lock that the attach in slot s
 //     holds as long as it lives. The kernel drops it on death and only then, in

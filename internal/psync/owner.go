@@ -7,7 +7,7 @@ import (
 )
 
 // Owner is a living attach: the identity under which this process takes locks
-// and leases. It is safe for concurrent use by goroutines, which all share the
+// and pages. It is safe for concurrent use by goroutines, which all share the
 // one identity: they move between threads, the process does not.
 type Owner struct {
 	id    ID

@@ -7,7 +7,7 @@ import (
 )
 
 // Word64 is a word of a segment: 8 bytes, 8-byte aligned, little-endian. Every
-// method but Put is sequentially consistent. Every store is one instruction and
+// method but Put and StoreRelease is sequentially consistent. Every store is one instruction and
 // one tick of a crash test: a process killed there has stored all of it or
 // nothing.
 type Word64 struct{ v uint64 }

@@ -1,0 +1,129 @@
+package pages
+
+import "github.com/shmkit/shmkit/internal/psync"
+
+// Round is what one process believes: these blocks of a page were free, and its
+// own to take, when the page's epoch was this. As long as the epoch stands
+// nobody else has taken blocks of the page but those of his own rounds, and no
+// block is in two. A round lives in the memory of the process only: with the
+// process it is lost, and the blocks are found by the hints of their page.
+type Round struct {
+	page  uint64
+	epoch uint64
+	bits  uint64 // blocks, in one word of the page's bits
+	word  uint32 // which one
+	class int32
+}
+
+// Class returns the class of the round's page.
+func (r *Round) Class() int { return int(r.class) }
+
+// Page returns the round's page.
+func (r *Round) Page() uint64 { return r.page }
+
+// Blocks returns how many blocks are left in the round.
+func (r *Round) Blocks() int { return onesIn(r.bits) }
+
+// Chamber is a block that was chosen from a round, by one who is in its page.
+type Chamber struct {
+	Off         uint64
+	used, freed *psync.Word64
+	bit         uint64
+}
+
+// Next enters the page of a round, if the round is still good, and chooses its
+// next block, which the caller names, marks, and then leaves the page by
+// LeaveRound. False: nobody is inside, and the round is worth nothing.
+func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
+	e := t.entry(r.page)
+	bare := kindClass + uint64(r.class)
+	at.Put(r.page + 1)                                                        // survivor: names a page that we are not in; ignored
+	for try := 0; !e.word.CompareAndSwap(bare, bare|uint64(me)|busy); try++ { // survivor: leaves it for us
+		if e.word.Load()&kindMask != bare || try == entries {
+			at.Put(0)
+			t.Hint(r.page)
+			return Chamber{}, false
+		}
+	}
+	if e.epoch.Load() != r.epoch {
+		t.LeaveRound(r, at)
+		return Chamber{}, false
+	}
+	c := &t.types.classes[r.class]
+	i := lowest(r.bits)
+	r.bits &= r.bits - 1
+	ch := Chamber{Off: t.pageOff(r.page) + c.Head + (uint64(r.word)*64+i)*c.Size, used: &e.used, freed: &e.freed, bit: 1 << i}
+	if c.Head != 0 {
+		ch.used, ch.freed = t.bits(r.page, c, uint64(r.word))
+	}
+	return ch, true
+}
+
+// entries is how often Next tries to enter a page that somebody else is in. He
+// is out in no time, unless he has lost his processor.
+const entries = 100
+
+// Mark marks the block as used. An open record names it.
+func (c *Chamber) Mark() {
+	if c.freed.Load()&c.bit != 0 {
+		c.freed.And(^c.bit) // survivor: a used block that the record names
+	} else {
+		c.used.StoreRelease(c.used.Load() | c.bit) // survivor: the same
+	}
+}
+
+// LeaveRound leaves the page that Next has entered.
+func (t *Table) LeaveRound(r *Round, at *psync.Word64) { t.Leave(r.page, int(r.class), at) }
+
+// Rounds appends the free blocks of an entered page to buf, as rounds of now.
+func (t *Table) Rounds(p uint64, class int, buf []Round) []Round {
+	c := &t.types.classes[class]
+	epoch := t.entry(p).epoch.Load()
+	for w := range c.words {
+		u, f := t.bits(p, c, w)
+		if free := ^(u.Load() | f.Load()) & c.mask(w); free != 0 {
+			buf = append(buf, Round{page: p, epoch: epoch, bits: free, word: uint32(w), class: int32(class)})
+		}
+	}
+	return buf
+}
+
+// FreeRound is Free for one who wants to hand the block out again himself. The
+// round is empty if that can't be: the block is of a run, or somebody is in the
+// page, who may be collecting.
+//
+// The round is good when no open record names the block any more. The caller
+// knows that when he has closed the record under which the block was freed, if
+// that was done under the lock of what it was part of; or by looking through the
+// records after FreeRound has returned.
+func (t *Table) FreeRound(off uint64) (Round, error) {
+	at, err := t.locate(off)
+	if err != nil {
+		return Round{}, err
+	}
+	// First the epoch, then the word, then the bit. Whoever collects enters,
+	// raises the epoch and reads the bit: if he comes after we have looked at the
+	// word, the epoch is not ours any more.
+	e := t.entry(at.page)
+	r := Round{page: at.page, epoch: e.epoch.Load(), word: at.word, class: int32(at.class)}
+	if e.word.Load() == kindClass+uint64(at.class) { // not for a run: its class is -1
+		r.bits = at.bit
+	}
+	if at.used.Load()&at.bit == 0 || at.freed.Or(at.bit)&at.bit != 0 { // survivor: free, and found by the next collector or a rescan
+		return Round{}, notInUse(off)
+	}
+	t.hintFreed(&at, r.bits != 0)
+	return r, nil
+}
+
+// Names reports whether one of the offsets is that of a block of the round.
+func (t *Table) Names(r *Round, offs []uint64) bool {
+	c := &t.types.classes[r.class]
+	start := t.pageOff(r.page) + c.Head
+	for _, off := range offs {
+		if i := (off - start) / c.Size; off >= start && off < t.pageOff(r.page+1) && i/64 == uint64(r.word) && r.bits>>(i%64)&1 != 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,281 @@
+package pages
+
+import (
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
+)
+
+// A process stores which page it is about to enter in a word of its slot, so
+// that whoever recovers the slot finds the page: at is that word, one for each
+// operation in flight.
+
+// None is no page.
+const None = ^uint64(0)
+
+// Enter goes into page p if it is cut for the class and nobody is inside.
+func (t *Table) Enter(p uint64, class int, me psync.ID, at *psync.Word64) bool {
+	at.Put(p + 1) // survivor: names a page that we are not in; ignored
+	bare := kindClass + uint64(class)
+	return t.entry(p).word.CompareAndSwap(bare, bare|uint64(me)|busy) // survivor: leaves it for us
+}
+
+// Leave goes out of page p. A freer who has met us inside has set the hint of
+// the page himself.
+func (t *Table) Leave(p uint64, class int, at *psync.Word64) {
+	t.entry(p).word.StoreRelease(kindClass + uint64(class)) // survivor: nothing to leave
+	at.StoreRelease(0)
+}
+
+// Take is Enter for one who will collect: it raises the epoch, so that nobody
+// relies any more on what he believes to be free there.
+func (t *Table) Take(p uint64, class int, me psync.ID, at *psync.Word64) bool {
+	if !t.Enter(p, class, me, at) {
+		at.Put(0)
+		return false
+	}
+	e := t.entry(p)
+	e.epoch.Store(e.epoch.Load() + 1) // survivor: rounds that were good are not; the blocks are found by their hints
+	return true
+}
+
+// Search is one search for pages by their hints: where it goes on, and what it
+// has passed by. The hints of those pages are put back when it is over, by
+// [Table.Restore]: they would be found again at once.
+type Search struct {
+	Me     psync.ID
+	At     *psync.Word64
+	Rotor  uint64
+	passed []passed
+}
+
+type passed struct {
+	page uint64
+	kind int
+}
+
+// Pass remembers a page that has the hint of the kind and is of no use now:
+// somebody is in it, or open records name what is free there.
+func (s *Search) Pass(p uint64, kind int) { s.passed = append(s.passed, passed{p, kind}) }
+
+// Restore puts the hints back of the pages that a search has passed by.
+func (t *Table) Restore(s *Search) {
+	for _, p := range s.passed {
+		t.setHint(p.kind, p.page)
+	}
+	s.passed = s.passed[:0]
+}
+
+// search takes hints of the kind until it finds a page that is fit for the
+// purpose, and takes that. Whoever frees a block sets the hint after that; so a
+// hint that was taken before we looked at the page is not missed.
+func (t *Table) search(s *Search, kind int, fit func(p uint64, class int) bool) (p uint64, class int, ok bool) {
+	for {
+		p, ok := t.takeHint(kind, &s.Rotor)
+		if !ok {
+			return None, 0, false
+		}
+		word := t.entry(p).word.Load()
+		class := int(word&kindMask) - kindClass
+		switch {
+		case class < 0 || class >= len(t.types.classes) || !fit(p, class):
+		case word&busy != 0 || !t.Take(p, class, s.Me, s.At):
+			s.Pass(p, kind)
+		default:
+			return p, class, true
+		}
+	}
+}
+
+// TakeClass takes a page of the class that has free blocks.
+func (t *Table) TakeClass(s *Search, class int) (uint64, bool) {
+	p, _, ok := t.search(s, HintClass+class, func(p uint64, is int) bool { return is == class && t.free(p, is) > 0 })
+	return p, ok
+}
+
+// TakeEmpty takes a page of any class that has no block in use.
+func (t *Table) TakeEmpty(s *Search) (p uint64, class int, ok bool) {
+	return t.search(s, HintEmpty, t.empty)
+}
+
+// TakeHeld takes a page that some process keeps blocks of for itself, if it has
+// free blocks of the class or no block in use.
+func (t *Table) TakeHeld(s *Search, class int) (p uint64, is int, ok bool) {
+	return t.search(s, HintHeld, func(p uint64, is int) bool {
+		switch free := t.free(p, is); {
+		case free == 0:
+			return false
+		case is == class || t.empty(p, is):
+			return true
+		default:
+			s.Pass(p, HintHeld)
+			return false
+		}
+	})
+}
+
+// TakeFree takes a free page and cuts it for the class.
+func (t *Table) TakeFree(s *Search, class int) (uint64, bool) {
+	for {
+		p, ok := t.takeHint(HintFree, &s.Rotor)
+		if !ok {
+			return None, false
+		}
+		s.At.Put(p + 1)
+		if t.entry(p).word.CompareAndSwap(kindFree, uint64(s.Me)|busy|kindRaw) { // survivor: a raw page of the dead, made free
+			t.cut(p, class, s.Me)
+			return p, true
+		}
+		s.At.Put(0)
+	}
+}
+
+// cut makes a raw page one of the class, with no block used.
+func (t *Table) cut(p uint64, class int, me psync.ID) {
+	if c := &t.types.classes[class]; c.Head != 0 {
+		base := t.view.Base().Add(t.pageOff(p))
+		mem.Zero(base, c.Head) // nobody reads these bits before the page has a class
+	}
+	t.entry(p).word.Store(uint64(me) | busy | kindClass + uint64(class)) // survivor: leaves it for us
+}
+
+// Recut gives an entered page without used blocks to another class.
+func (t *Table) Recut(p uint64, class int, me psync.ID) {
+	t.entry(p).word.Store(uint64(me) | busy | kindRaw) // survivor: a raw page of the dead, made free
+	t.clearBits(p)
+	t.cut(p, class, me)
+}
+
+// clearBits makes the entry's bits those of a free page. A page that has its
+// bits in itself has left rubbish in neither.
+func (t *Table) clearBits(p uint64) {
+	e := t.entry(p)
+	if e.used.Load() != 0 {
+		e.used.Store(0)
+	}
+	if e.freed.Load() != 0 {
+		e.freed.Store(0)
+	}
+}
+
+// Discard leaves an entered page without used blocks as a free page.
+func (t *Table) Discard(p uint64, me psync.ID, at *psync.Word64) {
+	e := t.entry(p)
+	e.word.Store(uint64(me) | busy | kindRaw) // survivor: as in Recut
+	t.clearBits(p)
+	e.word.Store(kindFree) // survivor: a free page without its hint
+	t.setHint(HintFree, p)
+	at.Store(0)
+}
+
+// Collect makes the freed blocks of an entered page free, but for those that are
+// named by an open record, and returns how many blocks are free and in use after
+// it. named is called with the freed bits already read: a block whose freed bit
+// was set then and that no record names now can be named by none later (PROTOCOL
+// 3.3).
+func (t *Table) Collect(p uint64, class int, named func() []uint64) (free, used int) {
+	c := &t.types.classes[class]
+	var freed [64]uint64
+	var any uint64
+	for w := range c.words {
+		_, f := t.bits(p, c, w)
+		freed[w] = f.Load()
+		any |= freed[w]
+	}
+	if any != 0 {
+		for _, off := range named() {
+			t.keep(&freed, p, c, off)
+		}
+		for w := range c.words {
+			t.reap(p, c, w, freed[w])
+		}
+	}
+	return t.tally(p, c)
+}
+
+// keep takes a named block out of the freed bits.
+func (t *Table) keep(freed *[64]uint64, p uint64, c *Class, off uint64) {
+	start := t.pageOff(p) + c.Head
+	if off < start || off >= t.pageOff(p+1) {
+		return
+	}
+	if i := (off - start) / c.Size; i < c.Blocks {
+		freed[i/64] &^= 1 << (i % 64)
+	}
+}
+
+// reap frees the blocks of one word: used first, then freed; the other order
+// would leave them used for ever if we died in between.
+func (t *Table) reap(p uint64, c *Class, w, freed uint64) {
+	if freed == 0 {
+		return
+	}
+	u, f := t.bits(p, c, w)
+	if old := u.Load(); old&freed != 0 {
+		u.Store(old &^ freed) // survivor: free, with freed bits that the next collector clears
+	}
+	f.And(^freed) // survivor: free
+}
+
+func (t *Table) tally(p uint64, c *Class) (free, used int) {
+	for w := range c.words {
+		u, f := t.bits(p, c, w)
+		used += onesIn(u.Load() & c.mask(w))
+		free += onesIn(^(u.Load() | f.Load()) & c.mask(w))
+	}
+	return free, used
+}
+
+// Hint sets the hints of a page for everybody.
+func (t *Table) Hint(p uint64) {
+	kind := t.entry(p).word.Load() & kindMask
+	if class := int(kind) - kindClass; class >= 0 && class < len(t.types.classes) {
+		t.hintPage(p, class)
+	}
+}
+
+// Hold sets the hint of a page whose free blocks a process keeps for itself.
+func (t *Table) Hold(p uint64) { t.setHint(HintHeld, p) }
+
+// Inside reports whether somebody is in page p and could leave it with a block
+// for the class. state changes as that goes on.
+func (t *Table) Inside(p uint64, class int) (state uint64, ok bool) {
+	if !t.has(p) {
+		return 0, false
+	}
+	word := t.entry(p).word.Load()
+	switch kind := word & kindMask; {
+	case word&busy == 0:
+		return 0, false
+	case kind == kindRaw:
+		return word, true
+	case kind < kindClass || int(kind-kindClass) >= len(t.types.classes):
+		return 0, false
+	default:
+		free := t.free(p, int(kind-kindClass))
+		return word + uint64(free), int(kind-kindClass) == class && free > 0 || t.empty(p, int(kind-kindClass))
+	}
+}
+
+// Pass leaves page p for an attach of the slot that was in it, and is dead or
+// about to leave, with every record of it settled.
+func (t *Table) Pass(p uint64, slot int) {
+	if !t.has(p) {
+		return // a damaged word: nobody is there
+	}
+	e := t.entry(p)
+	word := e.word.Load()
+	if psync.IDOf(word).Slot() != slot {
+		return
+	}
+	switch kind := word & kindMask; {
+	case kind == kindRaw:
+		t.clearBits(p)
+		e.word.Store(kindFree) // survivor: repeats the recovery, finds the page free
+		t.setHint(HintFree, p)
+	case kind < kindClass || int(kind-kindClass) >= len(t.types.classes):
+		return // a run that is being made or broken: its record settles it
+	default:
+		e.word.Store(kind) // survivor: repeats the recovery, finds nobody inside
+		t.hintPage(p, int(kind-kindClass))
+	}
+}
