@@ -23,6 +23,7 @@ lint: ## gofmt, vet (also with crash ticks and for other systems), staticcheck
 	@files=$$(gofmt -l .); [ -z "$$files" ] || { echo "gofmt would change:"; echo "$$files"; exit 1; }
 	go vet ./...
 	go vet -tags crash ./...
+	go vet -tags poison ./...
 	@for p in $(CROSS); do echo "go vet ./... # $$p"; GOOS=$${p%/*} GOARCH=$${p#*/} go vet ./...; done
 	$(STATICCHECK) ./...
 	$(STATICCHECK) -tags crash ./...
@@ -45,6 +46,10 @@ crash: ## kill at every tick, then kill the recovery at every tick; prints the t
 	@go test -tags crash -run Crash -count=1 -v ./... | awk ' \
 	  /^=== |^ *--- PASS|^PASS$$|no test files|no tests to run/ {next} \
 	  {print} match($$0, /[0-9]+ ticks/) {n += substr($$0, RSTART, RLENGTH)} END {print n+0, "ticks in all"}'
+
+.PHONY: poison
+poison: ## the tests with free blocks filled with a pattern, and looked at before reuse
+	go test -tags poison ./internal/pages ./slab ./value ./array ./hashmap
 
 .PHONY: torture
 torture: TIME ?= 60s

@@ -32,6 +32,7 @@ const (
 	KindCounter Kind = 2
 	KindArray   Kind = 3
 	KindMap     Kind = 4
+	KindOwn     Kind = 5 // a structure of a program's own, built on package slab
 )
 
 // String returns the kind's name.
@@ -45,6 +46,8 @@ func (k Kind) String() string {
 		return "array"
 	case KindMap:
 		return "map"
+	case KindOwn:
+		return "structure"
 	default:
 		return fmt.Sprintf("kind %d", uint32(k))
 	}

@@ -61,7 +61,7 @@ func Open[T any](a *arena.Arena, name string) (*Array[T], error) {
 // OpenOrCreate opens the array, or creates it if there is none. One that exists
 // must have n elements; otherwise the error wraps ErrTypeMismatch.
 func OpenOrCreate[T any](a *arena.Arena, name string, n int) (*Array[T], error) {
-	x, err := slab.OpenOrCreate(
+	x, err := slab.OpenThenCreate(
 		func() (*Array[T], error) { return Open[T](a, name) },
 		func() (*Array[T], error) { return Create[T](a, name, n) })
 	if err == nil && x.Len() != n {

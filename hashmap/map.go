@@ -111,7 +111,7 @@ func Open[K comparable, V any](a *arena.Arena, name string, _ *Options) (*Map[K,
 
 // OpenOrCreate opens a map, or creates it if there is none of that name.
 func OpenOrCreate[K comparable, V any](a *arena.Arena, name string, o *Options) (*Map[K, V], error) {
-	return slab.OpenOrCreate(
+	return slab.OpenThenCreate(
 		func() (*Map[K, V], error) { return Open[K, V](a, name, o) },
 		func() (*Map[K, V], error) { return Create[K, V](a, name, o) })
 }

@@ -5,15 +5,17 @@
 // Whoever uses the structures of packages value, array and hashmap does not
 // need it. Whoever builds one does:
 //
-//	op, err := s.Begin()               // an intent record of this process
+//	op, err := o.Begin()               // an intent record of this process
 //	if err != nil { ... }
 //	defer op.End()                     // frees what was reserved and not published
 //	ref, err := op.Reserve(size)       // no lock is held here: the arena may grow
 //	if err != nil { ... }
-//	fill(ref)                          // nobody else is led to it yet
-//	lock()
-//	records.Apply(op.Record, &change)  // one store publishes it; the old block is freed
-//	unlock()
+//	err = s.Write(ref, 0, contents)    // nobody else is led to it yet
+//	if err != nil { ... }
+//	err = o.Lock(&root.lock)
+//	if err != nil { ... }
+//	o.Publish(&op, slab.Change{Lock: &root.lock, Target: &root.slot, New: ref})
+//	o.Unlock(&root.lock)               // one store has published it; the old block is free
 //
 // # Terms
 //
@@ -52,6 +54,28 @@
 // blocks of a page raises its epoch, and with that every round of it is void but
 // his own. A freed block is not given out again while any open record names it,
 // since settling that record may free it once more.
+//
+// # Structures of one's own
+//
+// [Create] and [Open] make an object of a root type, with locks, words and
+// references in it; see the example of a queue. Its author sees to this:
+//
+//   - Reserve and fill before the lock is taken, publish under it: [Object.Publish].
+//   - One reference owns a block. What is not in a reference of a root block, nor
+//     reserved by an operation under way, [arena.Arena.Check] calls leaked.
+//   - Killed before Publish has stored the target, the operation has not
+//     happened, and its block is free. Killed after, it has happened: who takes
+//     the lock next raises the version, frees the old block and sets the count.
+//     A change of several references is several operations.
+//   - A word that changes alone, under the lock or without one, needs no record:
+//     it is stored whole or not at all.
+//   - Who reads without the lock reads a version before and after, and then asks
+//     [Object.Err]; what he has read in between may be rubbish until then.
+//
+// The build tag poison fills blocks that are freed with a pattern, and looks at
+// it before they are handed out again: a store into memory that was freed is a
+// panic that names the block. Every process that has the arena open must have the
+// tag.
 //
 // # Blocking
 //

@@ -92,9 +92,9 @@ func (h *Handle) Err() error {
 // later; see above.
 func (h *Handle) Close() { h.live.Store(&nowhere) }
 
-// OpenOrCreate opens what exists, or creates it; of several who try at the same
+// OpenThenCreate opens what exists, or creates it; of several who try at the same
 // time one creates it and the others open that.
-func OpenOrCreate[H any](open, create func() (H, error)) (H, error) {
+func OpenThenCreate[H any](open, create func() (H, error)) (H, error) {
 	for {
 		h, err := open()
 		if !errors.Is(err, fs.ErrNotExist) {

@@ -133,7 +133,7 @@ func TestOpenOrCreate(t *testing.T) {
 				return calls - 1, c.results[calls-1]
 			}
 		}
-		got, err := slab.OpenOrCreate(call(0), call(1))
+		got, err := slab.OpenThenCreate(call(0), call(1))
 		require.Equal(t, c.want, got)
 		require.ErrorIs(t, err, c.results[c.want])
 		require.Equal(t, len(c.results), calls)

@@ -53,6 +53,20 @@ func (o *Op) Reserve(n uint64) (uint64, error) {
 	return o.s.allocRun(o.Record, o.lane, n)
 }
 
+// ReserveZeroed is Reserve for a block that is all zeros.
+func (o *Op) ReserveZeroed(n uint64) (uint64, error) {
+	ref, err := o.Reserve(n)
+	if err != nil {
+		return 0, err
+	}
+	size, err := o.s.f.Pages.Size(ref)
+	if err != nil {
+		return 0, err
+	}
+	mem.Zero(o.s.f.View.Base().Add(ref), size)
+	return ref, nil
+}
+
 // End ends the operation. A block that was reserved and not published is freed.
 func (o *Op) End() {
 	l := o.lane

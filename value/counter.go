@@ -41,7 +41,7 @@ func OpenCounter(a *arena.Arena, name string) (*Counter, error) {
 
 // OpenOrCreateCounter opens the counter, or creates it if there is none.
 func OpenOrCreateCounter(a *arena.Arena, name string) (*Counter, error) {
-	return slab.OpenOrCreate(
+	return slab.OpenThenCreate(
 		func() (*Counter, error) { return OpenCounter(a, name) },
 		func() (*Counter, error) { return CreateCounter(a, name) })
 }

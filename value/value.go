@@ -57,7 +57,7 @@ func Open[T any](a *arena.Arena, name string) (*Value[T], error) {
 // OpenOrCreate opens the value, or creates it with the initial one if there is
 // none.
 func OpenOrCreate[T any](a *arena.Arena, name string, initial T) (*Value[T], error) {
-	return slab.OpenOrCreate(
+	return slab.OpenThenCreate(
 		func() (*Value[T], error) { return Open[T](a, name) },
 		func() (*Value[T], error) { return Create(a, name, initial) })
 }

@@ -7,7 +7,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 search() { # model, mutations: exhaustive safety search
 	m=$1; shift
 	d=$(mktemp -d)
-	(cd "$d" && cp "$here/$m.pml" . && spin "$@" -a "$m.pml" >spin.out && gcc -O2 -w -DSAFETY -DVECTORSZ=1024 -o pan pan.c &&
+	(cd "$d" && cp "$here/$m.pml" . && spin "$@" -a "$m.pml" >spin.out && gcc -O2 -w -DSAFETY -DCOLLAPSE -DVECTORSZ=1024 -o pan pan.c &&
 		./pan -m2000000 -w26 >pan.out) || { cat "$d"/*.out; rm -rf "$d"; exit 2; }
 	errors=$(sed -n 's/.*errors: *\([0-9]*\).*/\1/p' "$d/pan.out")
 	states=$(sed -n 's/^ *\([0-9.e+]*\) states, stored.*/\1/p' "$d/pan.out")
@@ -25,3 +25,12 @@ if [ $# -gt 0 ]; then search "$@"; exit; fi
 expect 0 remove
 expect 0 remove -DD=2
 for safeguard in NOCHECK NOSAME NOA TRYA LATE; do expect 1 remove -D$safeguard; done
+expect 0 magazine
+expect 0 magazine -DWOPS=2
+expect 0 magazine -DG=2 -DTOPS=0
+expect 0 magazine -DREADLATE # not needed: see its head
+for safeguard in NOEPOCH EPOCHLATE EPOCHOUT WORDFIRST READCLOSED BUSYPUSH NOQUAR LEAVEFIRST NOBUSY ENTERLATE FIRSTF; do
+	expect 1 magazine -D$safeguard
+done
+expect 1 magazine -DG=2 -DTOPS=0 -DEARLYPOP
+expect 1 magazine -DG=2 -DTOPS=0 -DEARLYPOP -DHARM

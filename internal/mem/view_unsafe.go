@@ -85,6 +85,13 @@ func At[T any](v *View, off uint64) (*T, error) {
 	return (*T)(unsafe.Add(v.base.p, uintptr(off))), nil
 }
 
+// OffsetOf returns the offset of a T that lies within the usable bytes, and false
+// if it does not.
+func OffsetOf[T any](v *View, p *T) (uint64, bool) {
+	off := uint64(uintptr(unsafe.Pointer(p)) - uintptr(v.base.p))
+	return off, !strays(off, uint64(unsafe.Sizeof(*p)), uint64(unsafe.Alignof(*p)), v.limit.Load())
+}
+
 // Must returns the T at an offset this process computed itself. It panics where
 // At returns an error.
 func Must[T any](v *View, off uint64) *T {

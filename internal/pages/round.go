@@ -56,6 +56,7 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
 	if c.Head != 0 {
 		ch.used, ch.freed = t.bits(r.page, c, uint64(r.word))
 	}
+	t.unpoison(ch.Off, c.Size)
 	return ch, true
 }
 
@@ -101,15 +102,20 @@ func (t *Table) FreeRound(off uint64) (Round, error) {
 	if err != nil {
 		return Round{}, err
 	}
-	// First the epoch, then the word, then the bit. Whoever collects enters,
-	// raises the epoch and reads the bit: if he comes after we have looked at the
-	// word, the epoch is not ours any more.
+	// First the epoch, then the word: whoever enters to collect after we have
+	// looked at the word raises the epoch above ours. Then the bit: until it is
+	// set nobody collects the block, so nobody can have done so before we looked.
+	// (docs/models/magazine.pml: WORDFIRST, READCLOSED)
 	e := t.entry(at.page)
 	r := Round{page: at.page, epoch: e.epoch.Load(), word: at.word, class: int32(at.class)}
 	if e.word.Load() == kindClass+uint64(at.class) { // not for a run: its class is -1
 		r.bits = at.bit
 	}
-	if at.used.Load()&at.bit == 0 || at.freed.Or(at.bit)&at.bit != 0 { // survivor: free, and found by the next collector or a rescan
+	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
+		return Round{}, notInUse(off)
+	}
+	t.poison(&at, off)
+	if at.freed.Or(at.bit)&at.bit != 0 { // survivor: free, and found by the next collector or a rescan
 		return Round{}, notInUse(off)
 	}
 	t.hintFreed(&at, r.bits != 0)

@@ -188,7 +188,11 @@ func (t *Table) Free(off uint64) error {
 	if err != nil {
 		return err
 	}
-	if at.used.Load()&at.bit == 0 || at.freed.Or(at.bit)&at.bit != 0 { // survivor: as FreeRound
+	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
+		return notInUse(off)
+	}
+	t.poison(&at, off)
+	if at.freed.Or(at.bit)&at.bit != 0 { // survivor: as FreeRound
 		return notInUse(off)
 	}
 	t.hintFreed(&at, false)
@@ -204,6 +208,7 @@ func notInUse(off uint64) error {
 // out again, so freeing it twice is freeing it once (B1).
 func (t *Table) Settle(off uint64) {
 	if at, err := t.locate(off); err == nil && at.used.Load()&^at.freed.Load()&at.bit != 0 {
+		t.poison(&at, off)
 		at.freed.Or(at.bit) // survivor: as FreeRound
 		t.hintFreed(&at, false)
 	}

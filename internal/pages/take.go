@@ -27,7 +27,9 @@ func (t *Table) Leave(p uint64, class int, at *psync.Word64) {
 }
 
 // Take is Enter for one who will collect: it raises the epoch, so that nobody
-// relies any more on what he believes to be free there.
+// relies any more on what he believes to be free there. Before he collects: if he
+// dies between his stores, the page is left for him, and rounds of the old epoch
+// must not be good.
 func (t *Table) Take(p uint64, class int, me psync.ID, at *psync.Word64) bool {
 	if !t.Enter(p, class, me, at) {
 		at.Put(0)
@@ -135,6 +137,7 @@ func (t *Table) cut(p uint64, class int, me psync.ID) {
 		base := t.view.Base().Add(t.pageOff(p))
 		mem.Zero(base, c.Head) // nobody reads these bits before the page has a class
 	}
+	t.poisonPage(p, &t.types.classes[class])
 	t.entry(p).word.Store(uint64(me) | busy | kindClass + uint64(class)) // survivor: leaves it for us
 }
 
