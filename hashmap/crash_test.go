@@ -500,6 +500,65 @@ func recoverBoth(t *testing.T, seg *shm.Segment, at moment) (frames [][]byte) {
 	return frames
 }
 
+// TestCrash_Map_Stands: at every tick of an operation a search is made, which is
+// asked at every later one whether it stands. None does whose entry has been
+// freed: a version that was raised before its slot changed would let one. And
+// when the operation is over, those that stand have found what is there now.
+func TestCrash_Map_Stands(t *testing.T) {
+	n := bucketSlots + 1 // one entry is behind the home bucket
+	ops := map[string]struct {
+		key string
+		do  func(m *Map[string, []byte]) error
+	}{
+		"insert":         {key16(n), storing(key16(n), "value")},
+		"replace":        {hot, storing(hot, "value")},
+		"replace large":  {hot, storing(hot, strings.Repeat("large", 1200))},
+		"replace behind": {key16(n - 1), storing(key16(n-1), "value")},
+		"delete":         {hot, deleting(hot)},
+		"delete behind":  {key16(n - 1), deleting(key16(n - 1))},
+	}
+	for what, op := range ops {
+		seg := shmtest.Segment(t, tiny)
+		a, b := shmtest.OnSegment(t, seg, tiny), shmtest.OnSegment(t, seg, tiny)
+		m, r := create[string, []byte](t, a, "m", &Options{Capacity: 50}), open[string, []byte](t, b, "m")
+		collide(t, 16, &m.table, &r.table)
+		for _, k := range slices.Sorted(maps.Keys(several(n))) {
+			require.NoError(t, m.Store(k, []byte("old")))
+		}
+		type search struct {
+			found
+			entry uint64 // 0: a miss
+		}
+		var made []search
+		freed := make(map[int64]int) // by tick: searches that stand, and their entry is free
+		key := mem.PtrOf([]byte(op.key))
+		ask := func(tick int64) {
+			for _, s := range made {
+				if s.hit && r.stands(&s.found) && !r.floor.Pages.InUse(s.entry) {
+					freed[tick]++
+				}
+			}
+			f := r.find(key, 16, hashKey(key, 16, &r.secrets))
+			made = append(made, search{f, entryOf(t, &r.table, op.key)})
+		}
+		fault.Reset()
+		fault.SetHook(ask)
+		err := op.do(m)
+		ticks := fault.Count()
+		fault.Reset()
+		require.NoError(t, err)
+		ask(ticks + 1)
+		require.Empty(t, freed, what)
+		now := entryOf(t, &r.table, op.key)
+		for i, s := range made {
+			if r.stands(&s.found) {
+				require.Equal(t, now, s.entry, "%s: the search before tick %d", what, i+1)
+			}
+		}
+		t.Logf("%s: %d ticks", what, ticks)
+	}
+}
+
 // TestB5_StoppedWriter: a writer is stopped before each of its stores while
 // another process removes the map and fills the arena with its own things. When
 // it goes on, it touches nothing of them.

@@ -98,6 +98,25 @@ func TestMap_Close(t *testing.T) {
 	})
 }
 
+// A Load of a fixed value by a key of 8 to 16 bytes has a path of its own. It
+// finds nothing either, though all it looks at is still there: the writing
+// handle holds it.
+func TestMap_EndedShortcut(t *testing.T) {
+	a := shmtest.Named(t, roomy)
+	m, closed := create[string, int](t, a, "m", nil), open[string, int](t, a, "m")
+	reader := open[string, int](t, again(t, a), "m")
+	require.NoError(t, m.Store(hot, 1))
+	for _, h := range []*Map[string, int]{m, closed, reader} {
+		require.Equal(t, map[string]int{hot: 1}, contents(t, h))
+	}
+	require.NoError(t, closed.Close())
+	requireNothing(t, closed, hot)
+	require.NoError(t, a.Remove("m"))
+	for _, h := range []*Map[string, int]{m, closed, reader} {
+		requireNothing(t, h, hot)
+	}
+}
+
 // The heap segments are the test's own: they stay when the arena is closed, and
 // so does what can be read there.
 func TestMap_CloseArena(t *testing.T) {

@@ -126,10 +126,11 @@ func (s *Slab) breakRuns(wait bool) (int, error) {
 
 func (s *Slab) breakRunsLocked(r *intent.Record) int {
 	t := s.f.Pages
-	broken := 0
+	broken, rotor := 0, s.rotor.Load()
+	defer func() { s.rotor.Store(rotor) }()
 	var kept []uint64
 	for {
-		p, n, ok := t.TakeFreed(&s.rotor)
+		p, n, ok := t.TakeFreed(&rotor)
 		if !ok {
 			break
 		}

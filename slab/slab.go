@@ -21,7 +21,7 @@ type Slab struct {
 	lanes [intent.Lanes]lane
 	rooms [pages.MaxClasses]int // blocks that a lane keeps at most
 
-	rotor  uint64        // of the search for freed runs; under the run lock
+	rotor  atomic.Uint64 // of the search for freed runs
 	deaths atomic.Uint64 // of which this process has looked for lost hints
 }
 
