@@ -27,8 +27,8 @@ type magazine struct {
 	blocks int // in all rounds
 }
 
-func (m *magazine) push(r pages.Round) {
-	m.rounds = append(m.rounds, r)
+func (m *magazine) push(r *pages.Round) {
+	m.rounds = append(m.rounds, *r)
 	m.blocks += r.Blocks()
 }
 
@@ -64,7 +64,7 @@ func (s *Slab) room(class int) int {
 
 // keep takes a round that nobody names any more into its magazine. One too many
 // is left to everybody.
-func (s *Slab) keep(l *lane, r pages.Round) {
+func (s *Slab) keep(l *lane, r *pages.Round) {
 	class := r.Class()
 	if m := &l.magazines[class]; m.blocks < s.rooms[class] {
 		m.push(r)
@@ -79,9 +79,9 @@ func (s *Slab) keep(l *lane, r pages.Round) {
 func (s *Slab) ripen(l *lane) {
 	l.named = s.f.Records.Named(l.named[:0])
 	still := l.pending[:0]
-	for _, r := range l.pending {
-		if s.f.Pages.Names(&r, l.named) {
-			still = append(still, r)
+	for i := range l.pending {
+		if r := &l.pending[i]; s.f.Pages.Names(r, l.named) {
+			still = append(still, *r)
 		} else {
 			s.keep(l, r)
 		}

@@ -75,7 +75,7 @@ func (o *Op) End() {
 		return
 	}
 	if l.freed.Blocks() != 0 {
-		o.s.keep(l, l.freed)
+		o.s.keep(l, &l.freed)
 		l.freed = pages.Round{}
 	}
 	o.s.f.Pool.Give(l.record)
@@ -89,11 +89,8 @@ func (o *Op) undo() bool {
 		}
 	}
 	if ref, ok := o.Record.Reserved(); ok {
-		r, _ := o.s.f.Pages.FreeRound(ref) // survivor: free, and named
-		o.Record.Close()                   // survivor: nothing left
-		if r.Blocks() != 0 {
-			o.s.keep(o.lane, r)
-		}
+		_ = o.s.f.Pages.FreeRound(ref, &o.lane.freed) // survivor: free, and named
+		o.Record.Close()                              // survivor: nothing left
 	}
 	return true
 }
@@ -106,12 +103,10 @@ func (o *Op) Free(ref uint64) error { return o.s.free(o.lane, ref) }
 // record is closed. The next operation may be given it.
 func (o *Op) Settle(ref uint64) {
 	// It is in use: nobody else unlinks it, since we hold the lock.
-	if r, err := o.s.f.Pages.FreeRound(ref); err == nil {
-		if o.lane.freed.Blocks() != 0 {
-			o.s.f.Pages.Hint(o.lane.freed.Page()) // one is enough for us
-		}
-		o.lane.freed = r
+	if o.lane.freed.Blocks() != 0 {
+		o.s.f.Pages.Hint(o.lane.freed.Page()) // one is enough for us
 	}
+	_ = o.s.f.Pages.FreeRound(ref, &o.lane.freed)
 }
 
 // mend settles the operation as a survivor would, after a panic under the lock

@@ -84,11 +84,14 @@ func (s *Slab) Free(ref uint64) error {
 }
 
 func (s *Slab) free(l *lane, ref uint64) error {
-	r, err := s.f.Pages.FreeRound(ref)
-	if r.Blocks() != 0 {
-		if l.pending = append(l.pending, r); len(l.pending) >= mostPending {
-			s.ripen(l)
-		}
+	if len(l.pending) >= mostPending {
+		s.ripen(l)
+	}
+	n := len(l.pending)
+	l.pending = append(l.pending, pages.Round{})
+	err := s.f.Pages.FreeRound(ref, &l.pending[n])
+	if l.pending[n].Blocks() == 0 {
+		l.pending = l.pending[:n]
 	}
 	return err
 }

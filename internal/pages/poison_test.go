@@ -21,10 +21,10 @@ func TestPoison(t *testing.T) {
 			off := a.next(&rounds[0])
 			mem.CopyIn(a.view.Base().Add(off), []byte("in use"))
 			var err error
-			rounds[0], err = a.FreeRound(off)
+			err = a.FreeRound(off, &rounds[0])
 			require.NoError(t, err)
 			require.Equal(t, off, a.next(&rounds[0]), "untouched, it is handed out")
-			rounds[0], err = a.FreeRound(off)
+			err = a.FreeRound(off, &rounds[0])
 			require.NoError(t, err)
 		}
 		off := a.pageOff(p)

@@ -89,37 +89,39 @@ func (t *Table) Rounds(p uint64, class int, buf []Round) []Round {
 	return buf
 }
 
-// FreeRound is Free for one who wants to hand the block out again himself. The
-// round is empty if that can't be: the block is of a run, or somebody is in the
+// FreeRound is Free for one who wants to hand the block out again himself, as the
+// round *r. It is empty if that can't be: the block is of a run, or somebody is in the
 // page, who may be collecting.
 //
 // The round is good when no open record names the block any more. The caller
 // knows that when he has closed the record under which the block was freed, if
 // that was done under the lock of what it was part of; or by looking through the
 // records after FreeRound has returned.
-func (t *Table) FreeRound(off uint64) (Round, error) {
-	at, err := t.locate(off)
-	if err != nil {
-		return Round{}, err
+func (t *Table) FreeRound(off uint64, r *Round) error {
+	r.bits = 0
+	var at place
+	if err := t.locateIn(off, &at); err != nil {
+		return err
+	}
+	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
+		return notInUse(off)
 	}
 	// First the epoch, then the word: whoever enters to collect after we have
 	// looked at the word raises the epoch above ours. Then the bit: until it is
 	// set nobody collects the block, so nobody can have done so before we looked.
 	// (docs/models/magazine.pml: WORDFIRST, READCLOSED)
 	e := t.entry(at.page)
-	r := Round{page: at.page, epoch: e.epoch.Load(), word: at.word, class: int32(at.class)}
-	if e.word.Load() == kindClass+uint64(at.class) { // not for a run: its class is -1
-		r.bits = at.bit
-	}
-	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
-		return Round{}, notInUse(off)
-	}
+	epoch, word := e.epoch.Load(), e.word.Load()
 	t.poison(&at, off)
 	if at.freed.Or(at.bit)&at.bit != 0 { // survivor: free, and found by the next collector or a rescan
-		return Round{}, notInUse(off)
+		return notInUse(off)
 	}
-	t.hintFreed(&at, r.bits != 0)
-	return r, nil
+	mine := word == kindClass+uint64(int64(at.class)) // never of a run: its class is -1
+	if mine {
+		r.page, r.epoch, r.bits, r.word, r.class = at.page, epoch, at.bit, at.word, at.class
+	}
+	t.hintFreed(&at, mine)
+	return nil
 }
 
 // Names reports whether one of the offsets is that of a block of the round.

@@ -22,7 +22,8 @@ func TestRound_Reuse(t *testing.T) {
 			}
 			require.Len(t, offs, int(c.Blocks))
 			for _, off := range offs {
-				r, err := a.FreeRound(off)
+				var r Round
+				err := a.FreeRound(off, &r)
 				require.NoError(t, err)
 				require.Equal(t, 1, r.Blocks())
 				require.Equal(t, p, r.Page())
@@ -79,7 +80,7 @@ func TestRound_Void(t *testing.T) {
 				r = a.rounds(t, p, 4)[0]
 			} else {
 				var err error
-				r, err = a.FreeRound(a.alloc(t, p, 4))
+				err = a.FreeRound(a.alloc(t, p, 4), &r)
 				require.NoError(t, err)
 			}
 			b := a.other(1)
@@ -100,7 +101,8 @@ func TestRound_FreedWhileInside(t *testing.T) {
 	p := a.page(t, 4)
 	off := a.alloc(t, p, 4)
 	require.True(t, b.Take(p, 4, b.me, &b.at))
-	r, err := a.FreeRound(off)
+	var r Round
+	err := a.FreeRound(off, &r)
 	require.NoError(t, err)
 	require.Zero(t, r.Blocks())
 	b.Leave(p, 4, &b.at)
@@ -115,9 +117,11 @@ func TestRound_Others(t *testing.T) {
 	b := a.other(1)
 	p := a.page(t, 4)
 	one, two := a.alloc(t, p, 4), a.alloc(t, p, 4)
-	mine, err := a.FreeRound(one)
+	var mine Round
+	err := a.FreeRound(one, &mine)
 	require.NoError(t, err)
-	his, err := b.FreeRound(two)
+	var his Round
+	err = b.FreeRound(two, &his)
 	require.NoError(t, err)
 	require.Equal(t, two, b.next(&his))
 	require.Equal(t, one, a.next(&mine))
@@ -129,13 +133,14 @@ func TestRound_Refused(t *testing.T) {
 	off := a.alloc(t, p, 4)
 	require.True(t, a.MakeRun(1, 2, a.me))
 	for _, bad := range []uint64{0, 8, off + 8, off + 64, a.g.End(3), a.RunAt(2)} {
-		_, err := a.FreeRound(bad)
+		err := a.FreeRound(bad, new(Round))
 		require.ErrorIs(t, err, ErrNotAllocated)
 	}
-	r, err := a.FreeRound(a.RunAt(1))
+	var r Round
+	err := a.FreeRound(a.RunAt(1), &r)
 	require.NoError(t, err)
 	require.Zero(t, r.Blocks(), "a run is taken apart")
-	_, err = a.FreeRound(a.RunAt(1))
+	err = a.FreeRound(a.RunAt(1), new(Round))
 	require.ErrorIs(t, err, ErrNotAllocated)
 }
 
@@ -162,7 +167,8 @@ func TestRace_Rounds(t *testing.T) {
 						mu.Lock()
 						delete(owner, off)
 						mu.Unlock()
-						r, err := me.FreeRound(off)
+						var r Round
+						err := me.FreeRound(off, &r)
 						if err != nil {
 							t.Error(err)
 						} else if r.Blocks() != 0 {

@@ -99,35 +99,48 @@ func (t *Table) bits(p uint64, c *Class, w uint64) (used, freed *psync.Word64) {
 // place is where a block's two bits are.
 type place struct {
 	page        uint64
-	class       int    // -1: a run
+	class       int32  // -1: a run
 	word        uint32 // of the page's bits
 	used, freed *psync.Word64
 	bit         uint64
 }
 
-// locate finds the bits of the block at off. It trusts nothing it reads.
-func (t *Table) locate(off uint64) (place, error) {
+// locate finds the bits of the block at off.
+func (t *Table) locate(off uint64) (at place, err error) {
+	err = t.locateIn(off, &at)
+	return at, err
+}
+
+// locateIn is locate into *at: a struct that is returned is written in parts and
+// then copied as a whole, which makes the processor wait. It trusts nothing it
+// reads.
+func (t *Table) locateIn(off uint64, at *place) error {
 	rel := off - t.g.DataOff
 	p := rel >> t.g.Shift
 	if off < t.g.DataOff || off >= t.view.Limit() && !t.has(p) {
-		return place{}, t.refuse(off)
+		return t.refuse(off)
 	}
 	e := t.entry(p)
 	in := rel & (1<<t.g.Shift - 1)
+	at.page, at.used, at.freed = p, &e.used, &e.freed
 	class := e.word.Load()&kindMask - kindClass
 	if class >= uint64(len(t.types.classes)) {
 		if class+kindClass == kindRun && in == 0 {
-			return place{page: p, class: -1, used: &e.used, freed: &e.freed, bit: 1}, nil
+			at.class, at.bit = -1, 1
+			return nil
 		}
-		return place{}, t.refuse(off)
+		return t.refuse(off)
 	}
 	c := &t.types.classes[class]
 	i, ok := c.index(in - c.Head)
 	if !ok {
-		return place{}, t.refuse(off)
+		return t.refuse(off)
 	}
-	u, f := t.bits(p, c, i/64)
-	return place{page: p, class: int(class), word: uint32(i / 64), used: u, freed: f, bit: 1 << (i % 64)}, nil
+	if c.Head != 0 {
+		at.used, at.freed = t.bits(p, c, i/64)
+	}
+	at.class, at.word, at.bit = int32(class), uint32(i/64), 1<<(i%64)
+	return nil
 }
 
 // refuse says why off is not that of a block.
@@ -184,8 +197,8 @@ func (t *Table) Size(off uint64) (uint64, error) {
 // Free gives the block at off back. Exactly one of several callers that free
 // the same block succeeds; the others get ErrNotAllocated and change nothing.
 func (t *Table) Free(off uint64) error {
-	at, err := t.locate(off)
-	if err != nil {
+	var at place
+	if err := t.locateIn(off, &at); err != nil {
 		return err
 	}
 	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
@@ -207,7 +220,8 @@ func notInUse(off uint64) error {
 // block that an open record names. The record keeps the block from being handed
 // out again, so freeing it twice is freeing it once (B1).
 func (t *Table) Settle(off uint64) {
-	if at, err := t.locate(off); err == nil && at.used.Load()&^at.freed.Load()&at.bit != 0 {
+	var at place
+	if err := t.locateIn(off, &at); err == nil && at.used.Load()&^at.freed.Load()&at.bit != 0 {
 		t.poison(&at, off)
 		at.freed.Or(at.bit) // survivor: as FreeRound
 		t.hintFreed(&at, false)
@@ -225,9 +239,9 @@ func (t *Table) hintFreed(at *place, held bool) {
 	case held:
 		t.setHint(HintHeld, at.page)
 	default:
-		t.setHint(HintClass+at.class, at.page)
+		t.setHint(HintClass+int(at.class), at.page)
 	}
-	if at.used.Load()&^at.freed.Load() == 0 && t.empty(at.page, at.class) {
+	if at.used.Load()&^at.freed.Load() == 0 && t.empty(at.page, int(at.class)) {
 		t.setHint(HintEmpty, at.page)
 	}
 }

@@ -170,7 +170,7 @@ func TestFree_Hints(t *testing.T) {
 	a.Leave(p, 4, &a.at)
 	require.Equal(t, first, a.alloc(t, p, 4))
 
-	_, err := b.FreeRound(second)
+	err := b.FreeRound(second, new(Round))
 	require.NoError(t, err)
 	_, ok = a.TakeClass(&a.find, 4)
 	require.False(t, ok)
@@ -231,7 +231,7 @@ func TestFree_OneWins(t *testing.T) {
 			all.Go(func() {
 				var err error
 				if i%2 == 0 {
-					_, err = a.FreeRound(off)
+					err = a.FreeRound(off, new(Round))
 				} else {
 					err = a.Free(off)
 				}
