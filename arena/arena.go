@@ -32,6 +32,7 @@ type Arena struct {
 	mu    sync.Mutex
 	pins  [MaxObjects]int // open handles by object
 	floor any             // what the floor above keeps for this attach
+	above *Floor          // what it was given
 }
 
 // Create makes a new arena. The error wraps fs.ErrExist if the name is taken.

@@ -28,7 +28,7 @@ type plan struct {
 }
 
 const (
-	slotSize   = 1408
+	slotSize   = 1536
 	objectSize = 64
 	nameSize   = 128
 
@@ -62,6 +62,19 @@ func newPlan(o *Options) (*plan, error) {
 	}
 	p.pages = g
 	return p, nil
+}
+
+// Layout says how an arena that is made with the options will be laid out.
+func Layout(o *Options) (pages.Geometry, error) {
+	d, err := o.withDefaults()
+	if err != nil {
+		return pages.Geometry{}, err
+	}
+	p, err := newPlan(d)
+	if err != nil {
+		return pages.Geometry{}, err
+	}
+	return p.pages, nil
 }
 
 // initialPages returns how many pages an arena of about size bytes begins with.

@@ -15,7 +15,7 @@ const Version = 1
 const (
 	magic     uint64 = 0x31_74_69_6b_6d_68_73_89 // "\x89shmkit1" in memory
 	wordTag   uint64 = 0x40_02_01_01_02_03_04_05 // word size 64, then a pattern that shows the byte order
-	firstSlot        = 1280
+	firstSlot        = 1664
 )
 
 // header stands at offset 0. The words up to sum are written once, before the
@@ -26,7 +26,7 @@ type header struct {
 	version   psync.Word64        // layout version
 	pageShift psync.Word64        // log2 of the page size
 	maxSize   psync.Word64        // bytes the segment can grow to
-	slots     psync.Word64        // number of process slots, from offset 1280 on
+	slots     psync.Word64        // number of process slots, from offset 1664 on
 	objects   psync.Word64        // number of object entries; of names there is one more
 	objectOff psync.Word64        // offset of the object table
 	nameOff   psync.Word64        // offset of the name table

@@ -223,6 +223,11 @@ func (a *Arena) Close() error {
 	for !a.pool.Close() || a.inside.Load() != 0 {
 		time.Sleep(lockPause / 10)
 	}
+	a.mu.Lock()
+	if a.above != nil && a.above.Leave != nil {
+		a.above.Leave()
+	}
+	a.mu.Unlock()
 	return a.leave()
 }
 

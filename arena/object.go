@@ -288,6 +288,7 @@ type Floor struct {
 	Collect func() error             // frees objects without a name
 	Tally   Tally
 	Slots   *psync.Table
+	Leave   func() // set by who is above: called when the arena closes, after the last operation
 }
 
 // Tally is what the allocator counts, by class, runs last.
@@ -302,7 +303,7 @@ func (a *Arena) Floor(open func(*Floor) any) any {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.floor == nil {
-		a.floor = open(&Floor{
+		f := &Floor{
 			View: a.view, Owner: a.owner, Pool: a.pool, Records: a.records, Pages: a.pages,
 			RunLock: &a.head.runLock, RunOff: runOff, Deaths: &a.head.deaths,
 			DataOff: a.plan.pages.DataOff, Closed: &a.closed,
@@ -311,7 +312,8 @@ func (a *Arena) Floor(open func(*Floor) any) any {
 				Handed:  func(slot, kind int) *psync.Word64 { return &a.slot(slot).handed[kind] },
 				Refused: a.head.refused[:], Cut: a.head.cut[:], Most: a.head.most[:],
 			},
-		})
+		}
+		a.floor, a.above = open(f), f
 	}
 	return a.floor
 }

@@ -109,10 +109,11 @@ func (j *job) do(in io.Reader, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	pass, err := j.attach(a)
+	pass, end, err := j.attach(a)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, end()) }()
 	if !j.insert {
 		forTime(pass, 1, sequence(j.n, 1), j.round/2)
 	}
@@ -131,8 +132,17 @@ func (j *job) do(in io.Reader, out io.Writer) (err error) {
 	return err
 }
 
-// attach opens the object and returns what is done with it.
-func (j *job) attach(a *arena.Arena) (func(int, []uint32), error) {
+// attach opens the object and returns what is done with it, and at the end.
+func (j *job) attach(a *arena.Arena) (pass func(int, []uint32), end func() error, err error) {
+	if j.object == "slab" {
+		b, err := newBlocks(a, 1)
+		return b.pass, b.end, err
+	}
+	pass, err = j.open(a)
+	return pass, func() error { return nil }, err
+}
+
+func (j *job) open(a *arena.Arena) (func(int, []uint32), error) {
 	keys := lookupKeys(j.n)
 	switch j.object {
 	case "typed":

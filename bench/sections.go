@@ -8,6 +8,7 @@ func sections(c config) []*section {
 		{title: "ALU loop", n: 1, open: openALU},
 		{title: "Counter Add", n: 1, open: openCounters},
 		{title: "Value Load, 8 bytes", n: 1, open: openValues},
+		{title: "Slab alloc + free, 16 to 2048 bytes", n: 1, open: openBlocks},
 	}
 	for _, n := range c.sizes {
 		all = append(all,

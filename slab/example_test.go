@@ -74,6 +74,6 @@ func ExampleOp_Reserve() {
 	op.End()
 	fmt.Println("in use after End:", s.Floor().Pages.InUse(ref))
 	// Output:
-	// reserved 128
+	// reserved 112
 	// in use after End: false
 }

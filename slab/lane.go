@@ -117,6 +117,34 @@ func (s *Slab) count(l *lane, kind int) {
 	}
 }
 
+// leaveAll leaves to everybody what this process keeps at hand, when the arena
+// closes.
+func (s *Slab) leaveAll() {
+	for i := range s.lanes {
+		l := &s.lanes[i]
+		s.tellLane(l)
+		for class := range l.magazines {
+			s.hintAll(l.magazines[class].rounds)
+		}
+		s.hintAll(l.pending)
+	}
+}
+
+func (s *Slab) hintAll(rounds []pages.Round) {
+	for i := range rounds {
+		s.f.Pages.Hint(rounds[i].Page())
+	}
+}
+
+// tellLane adds what the lane has handed out to the counts of the slot.
+func (s *Slab) tellLane(l *lane) {
+	for kind, n := range l.handed {
+		if n != 0 {
+			s.tell(l, kind)
+		}
+	}
+}
+
 func (s *Slab) tell(l *lane, kind int) {
 	s.f.Tally.Handed(s.me.Slot(), kind).Add(uint64(l.handed[kind]))
 	l.handed[kind] = 0

@@ -126,8 +126,9 @@ func TestObject_Refused(t *testing.T) {
 	defer op.End()
 	ref, err := op.Reserve(100)
 	require.NoError(t, err)
-	require.NoError(t, s.Write(ref, 27, make([]byte, 101)))
-	require.ErrorContains(t, s.Write(ref, 28, make([]byte, 101)), "which has 128")
+	require.NoError(t, s.Write(ref, 8, make([]byte, 101)))
+	require.ErrorContains(t, s.Write(ref, 16, make([]byte, 101)), "no more than the 112 it has")
+	require.ErrorContains(t, s.Write(ref, 4, make([]byte, 1)), "a multiple of 8")
 	require.Error(t, s.Read(ref, 1<<63, make([]byte, 1)))
 	require.Error(t, s.Read(ref+8, 0, make([]byte, 1)))
 }
@@ -151,9 +152,9 @@ func TestObject_RefsInStructs(t *testing.T) {
 			require.NoError(t, err)
 			ref, err := op.ReserveZeroed(200)
 			require.NoError(t, err)
-			b := make([]byte, 256)
+			b := make([]byte, 224)
 			require.NoError(t, o.Slab().Read(ref, 0, b))
-			require.Equal(t, make([]byte, 256), b)
+			require.Equal(t, make([]byte, 224), b)
 			for k := range b {
 				b[k] = 0xff
 			}

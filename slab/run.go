@@ -154,18 +154,17 @@ func (s *Slab) breakRunsLocked(r *intent.Record) int {
 // freeEmpty turns pages without used blocks into free pages, so that they can
 // become part of a run, and returns how many.
 func (s *Slab) freeEmpty(l *lane) (freed int) {
-	defer s.f.Pages.Restore(&l.search)
-	t := s.f.Pages
+	t, q := s.f.Pages, l.search.Begin(pages.HintEmpty, 0)
 	for {
-		p, class, ok := t.TakeEmpty(&l.search)
+		p, class, ok := t.Find(q)
 		if !ok {
 			return freed
 		}
 		if _, used := s.collect(l, p, class); used != 0 {
-			s.pass(l, p, class)
+			t.Return(q, p, class)
 			continue
 		}
-		t.Discard(p, s.me, l.search.At)
+		t.Discard(p, s.me, q.At)
 		s.cut(class, -1)
 		freed++
 	}

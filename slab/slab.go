@@ -36,6 +36,7 @@ func newSlab(a *arena.Arena, f *arena.Floor) *Slab {
 		s.me = f.Owner.ID()
 	}
 	s.mend = func() error { return f.Records.SettleLock(f.RunOff) }
+	f.Leave = s.leaveAll
 	for i := range s.lanes {
 		l := &s.lanes[i]
 		l.record = i
@@ -151,7 +152,6 @@ func (s *Slab) collect(l *lane, p uint64, class int) (free, used int) {
 // or as a last resort from a page whose free blocks another process or goroutine
 // keeps.
 func (s *Slab) refill(l *lane, class int) error {
-	defer s.f.Pages.Restore(&l.search)
 	var w watch
 	for {
 		if ok, err := s.find(l, class); ok || err != nil {
@@ -207,24 +207,44 @@ func (s *Slab) load(l *lane, p uint64, class int) {
 
 // takeClass fills the magazine from a page of the class.
 func (s *Slab) takeClass(l *lane, class int) bool {
-	t := s.f.Pages
+	return s.take(l, l.search.Begin(pages.HintClass+class, class))
+}
+
+// takeEmpty fills it from a page of any class without used blocks, cut anew.
+func (s *Slab) takeEmpty(l *lane, class int) bool {
+	return s.take(l, l.search.Begin(pages.HintEmpty, class))
+}
+
+// takeHeld fills it from a page whose free blocks somebody keeps for himself:
+// blocks of the class, or a page without used ones.
+func (s *Slab) takeHeld(l *lane, class int) bool {
+	return s.take(l, l.search.Begin(pages.HintHeld, class))
+}
+
+// take fills the magazine of a class from the first page that a search finds,
+// and that has free blocks which no open record names.
+func (s *Slab) take(l *lane, q *pages.Search) bool {
+	t, class := s.f.Pages, q.Class()
 	for {
-		p, ok := t.TakeClass(&l.search, class)
+		p, was, ok := t.Find(q)
 		if !ok {
 			return false
 		}
-		if free, _ := s.collect(l, p, class); free > 0 {
+		free, used := s.collect(l, p, was)
+		switch {
+		case was == class && free > 0:
 			s.load(l, p, class)
 			return true
+		case was != class && used == 0:
+			t.Recut(p, class, s.me)
+			s.cut(was, -1)
+			s.cut(class, 1)
+			s.load(l, p, class)
+			return true
+		default:
+			t.Return(q, p, was)
 		}
-		s.pass(l, p, class)
 	}
-}
-
-// pass leaves a page whose freed blocks are all named by open records.
-func (s *Slab) pass(l *lane, p uint64, class int) {
-	s.f.Pages.Leave(p, class, l.search.At)
-	l.search.Pass(p, pages.HintClass+class)
 }
 
 func (s *Slab) takeFree(l *lane, class int) bool {
@@ -234,57 +254,6 @@ func (s *Slab) takeFree(l *lane, class int) bool {
 		s.load(l, p, class)
 	}
 	return ok
-}
-
-// takeEmpty finds a page of any class without used blocks and cuts it anew.
-func (s *Slab) takeEmpty(l *lane, class int) bool {
-	for {
-		p, was, ok := s.f.Pages.TakeEmpty(&l.search)
-		if !ok {
-			return false
-		}
-		if s.recut(l, p, was, class) {
-			return true
-		}
-	}
-}
-
-// recut cuts a page that we are in for the class, if no block of it is used or
-// named.
-func (s *Slab) recut(l *lane, p uint64, was, class int) bool {
-	if _, used := s.collect(l, p, was); used != 0 {
-		s.pass(l, p, was)
-		return false
-	}
-	if was != class {
-		s.f.Pages.Recut(p, class, s.me)
-		s.cut(was, -1)
-		s.cut(class, 1)
-	}
-	s.load(l, p, class)
-	return true
-}
-
-// takeHeld fills the magazine from a page whose free blocks somebody keeps for
-// himself: blocks of the class, or a page without used ones.
-func (s *Slab) takeHeld(l *lane, class int) bool {
-	for {
-		p, was, ok := s.f.Pages.TakeHeld(&l.search, class)
-		switch {
-		case !ok:
-			return false
-		case was != class:
-			if s.recut(l, p, was, class) {
-				return true
-			}
-		default:
-			if free, _ := s.collect(l, p, class); free > 0 {
-				s.load(l, p, class)
-				return true
-			}
-			s.pass(l, p, class)
-		}
-	}
 }
 
 // seek finds the hints again that the dead may have lost, once for each death.

@@ -21,7 +21,7 @@ const (
 	slotsAt   = 1024
 	slots     = 4
 	stride    = 2048
-	class     = 4 // 64 bytes, as many as bits in a word
+	class     = 6 // 64 bytes, as many as bits in a word
 )
 
 type world struct {
@@ -115,7 +115,7 @@ func (p *proc) mustRecover(n int) {
 // page finds a page of the class, a fresh one or one with free blocks.
 func (p *proc) page() uint64 {
 	p.w.t.Helper()
-	pg, ok := p.pages.TakeClass(&p.find, class)
+	pg, _, ok := p.pages.Find(p.find.Begin(pages.HintClass+class, class))
 	if !ok {
 		pg, ok = p.pages.TakeFree(&p.find, class)
 		require.True(p.w.t, ok, "no page")

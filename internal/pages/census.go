@@ -15,8 +15,11 @@ type Block struct {
 // Census counts the pages and blocks of a table.
 type Census struct {
 	Pages, Free, Raw, Runs, RunPages uint64
+	Freed, FreedPages                uint64 // runs that were given back and not yet taken apart, of those above
 	Classes                          []ClassCensus
-	LargestFree                      uint64 // pages of the largest free run
+	LargestFree                      uint64              // pages of the largest free run
+	Held                             uint64              // pages with free blocks that a process keeps for itself
+	Inside                           map[psync.ID]uint64 // pages that somebody is in
 	Problems                         []string
 }
 
@@ -25,10 +28,65 @@ type ClassCensus struct {
 	Size, Pages, Used, Free uint64
 }
 
-// Census reads the whole table and calls visit with every block in use. It
-// takes no lock and is exact when nobody writes.
+// PageKind says what a page is.
+type PageKind int
+
+const (
+	PageFree  PageKind = iota
+	PageRaw            // taken, and being cut
+	PageRun            // the first one of a run
+	PageTail           // another one of a run, or of one that is being made or taken apart
+	PageClass          // cut into blocks of a class
+	PageWrong          // nothing that a page can be
+)
+
+// Page is what a page is at a moment.
+type Page struct {
+	Kind   PageKind
+	Class  int      // of PageClass
+	Used   uint64   // blocks in use; 0 for a run that was given back
+	Run    uint64   // pages of the run that PageRun heads
+	Inside psync.ID // who is in it, or is putting it into a run; 0: nobody
+}
+
+// Page reads what page p is, which must be below Pages. It takes no lock.
+func (t *Table) Page(p uint64) Page {
+	e := t.entry(p)
+	page := t.pageOf(e.word.Load())
+	switch page.Kind {
+	case PageRun:
+		page.Run, page.Used = e.runPages(), e.used.Load()&^e.freed.Load()&1
+	case PageClass:
+		page.Used = t.types.classes[page.Class].Blocks - t.free(p, page.Class)
+	}
+	return page
+}
+
+// pageOf says what a page word says.
+func (t *Table) pageOf(word uint64) Page {
+	page := Page{Kind: PageWrong, Inside: psync.IDOf(word)}
+	switch kind := word & kindMask; {
+	case word == kindFree:
+		page.Kind = PageFree
+	case kind == kindRaw:
+		page.Kind = PageRaw
+	case kind == kindRun:
+		page.Kind = PageRun
+	case kind == kindTail:
+		page.Kind = PageTail
+	case kind >= kindClass && int(kind-kindClass) < len(t.types.classes):
+		page.Kind, page.Class = PageClass, int(kind-kindClass)
+	}
+	return page
+}
+
+// Census reads the whole table and calls visit, unless it is nil, with every
+// block in use. It takes no lock and is exact when nobody writes.
 func (t *Table) Census(visit func(Block)) Census {
-	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes))}
+	if visit == nil {
+		visit = func(Block) {}
+	}
+	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64)}
 	for i, cl := range t.types.classes {
 		c.Classes[i].Size = cl.Size
 	}
@@ -50,20 +108,24 @@ func (t *Table) Census(visit func(Block)) Census {
 func (t *Table) countPage(p uint64, c *Census, visit func(Block)) uint64 {
 	e := t.entry(p)
 	word := e.word.Load()
-	switch kind := word & kindMask; {
-	case word == kindFree:
+	page := t.pageOf(word)
+	if page.Inside != 0 {
+		c.Inside[page.Inside]++
+	}
+	switch page.Kind {
+	case PageFree:
 		c.Free++
 		if e.used.Load()|e.freed.Load() != 0 {
 			c.Problems = append(c.Problems, fmt.Sprintf("page %d is free but its bits are not clear", p))
 		}
-	case kind == kindRaw:
+	case PageRaw:
 		c.Raw++
-	case kind == kindRun:
+	case PageRun:
 		return t.countRun(p, c, visit)
-	case kind >= kindClass && int(kind-kindClass) < len(t.types.classes):
-		t.countClass(p, int(kind-kindClass), c, visit)
-	default:
-		c.Problems = append(c.Problems, fmt.Sprintf("page %d has word %#x: %s, owner %s", p, word, kindName(kind), psync.IDOf(word)))
+	case PageClass:
+		t.countClass(p, page.Class, c, visit)
+	default: // a tail too: those of a run are passed by with its head
+		c.Problems = append(c.Problems, fmt.Sprintf("page %d has word %#x: %s, owner %s", p, word, kindName(word&kindMask), page.Inside))
 	}
 	return 1
 }
@@ -84,14 +146,16 @@ func (t *Table) countRun(p uint64, c *Census, visit func(Block)) uint64 {
 	c.RunPages += n
 	if e.used.Load()&^e.freed.Load()&1 != 0 {
 		visit(Block{Off: t.pageOff(p), Size: n << t.g.Shift})
+	} else {
+		c.Freed++
+		c.FreedPages += n
 	}
 	return n
 }
 
 func (t *Table) countClass(p uint64, class int, c *Census, visit func(Block)) {
 	cl := &t.types.classes[class]
-	cc := &c.Classes[class]
-	cc.Pages++
+	var inUse uint64
 	for w := range cl.words {
 		u, f := t.bits(p, cl, w)
 		used := u.Load() &^ f.Load()
@@ -99,10 +163,22 @@ func (t *Table) countClass(p uint64, class int, c *Census, visit func(Block)) {
 			c.Problems = append(c.Problems, fmt.Sprintf("page %d: used bits %#x beyond its %d blocks", p, used, cl.Blocks))
 		}
 		used &= cl.mask(w)
-		cc.Used += uint64(onesIn(used))
+		inUse += uint64(onesIn(used))
 		for rest := used; rest != 0; rest &= rest - 1 {
 			visit(Block{Off: t.pageOff(p) + cl.Head + (w*64+lowest(rest))*cl.Size, Size: cl.Size})
 		}
 	}
+	cc := &c.Classes[class]
+	cc.Pages++
+	cc.Used += inUse
 	cc.Free = cc.Pages*cl.Blocks - cc.Used
+	if inUse < cl.Blocks && t.held(p) {
+		c.Held++
+	}
+}
+
+// held reports whether a page has the hint of one whose free blocks somebody
+// keeps. It is left when he has handed them all out.
+func (t *Table) held(p uint64) bool {
+	return t.leaf(HintHeld, p/groupPages, p%groupPages/64).Load()>>(p%64)&1 != 0
 }

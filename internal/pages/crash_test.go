@@ -28,7 +28,7 @@ func atTick(k int64, do, f func()) int64 {
 // A process that dies at any store of setting a hint loses it until the next
 // rescan, and not for longer: not the hint of this page, nor of those beside it.
 func TestCrash_SetHint(t *testing.T) {
-	const kind = HintClass + 4
+	const kind = HintClass + of64
 	ticks := int64(1)
 	for k := int64(1); k <= ticks; k++ {
 		a := newTable(t, 12, 3, 3)

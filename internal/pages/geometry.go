@@ -29,20 +29,29 @@ func Plan(off, max uint64, shift uint) (Geometry, error) {
 	if shift < MinShift || shift > MaxShift {
 		return Geometry{}, fmt.Errorf("page size %d: want a power of two from %d to %d", uint64(1)<<shift, 1<<MinShift, 1<<MaxShift)
 	}
-	g := Geometry{Shift: shift, HintsOff: alignUp(off, 64)}
-	if max > g.HintsOff {
-		g.MaxPages = (max - g.HintsOff) >> shift
-	}
-	for g.MaxPages > 0 {
-		g.TableOff = g.HintsOff + alignUp(g.hintBytes(g.MaxPages), 64)
-		g.DataOff = alignUp(g.TableOff+g.MaxPages*EntrySize, 4096)
-		if g.DataOff+g.MaxPages<<shift <= max {
-			return g, nil
+	// More pages never have smaller tables: the largest number that fits is found
+	// by halving.
+	fits, most := uint64(0), (max-min(max, off))>>shift
+	for fits < most {
+		n := most - (most-fits)/2
+		if g := lay(off, n, shift); g.End(n) <= max {
+			fits = n
+		} else {
+			most = n - 1
 		}
-		over := g.DataOff + g.MaxPages<<shift - max
-		g.MaxPages -= min(g.MaxPages, (over+1<<shift-1)>>shift)
 	}
-	return Geometry{}, fmt.Errorf("%d bytes leave no room for a page of %d bytes behind the header of %d", max, uint64(1)<<shift, off)
+	if fits == 0 {
+		return Geometry{}, fmt.Errorf("%d bytes leave no room for a page of %d bytes behind the header of %d", max, uint64(1)<<shift, off)
+	}
+	return lay(off, fits, shift), nil
+}
+
+// lay lays the tables of n pages out from offset off on.
+func lay(off, n uint64, shift uint) Geometry {
+	g := Geometry{Shift: shift, MaxPages: n, HintsOff: alignUp(off, 64)}
+	g.TableOff = g.HintsOff + alignUp(g.hintBytes(n), 64)
+	g.DataOff = alignUp(g.TableOff+n*EntrySize, 4096)
+	return g
 }
 
 // PageSize returns the size of a page in bytes.
@@ -62,7 +71,11 @@ func (g Geometry) End(n uint64) uint64 { return g.DataOff + n<<g.Shift }
 // wordsPerKind is the number of hint words of one kind in a group.
 func (g Geometry) wordsPerKind() uint64 { return min(64, (g.MaxPages+63)/64) }
 
-func (g Geometry) groupBytes() uint64 { return hintKinds * 8 * (1 + g.wordsPerKind()) }
+// kinds is the number of hint kinds: the classes of this page size, and those
+// before them.
+func (g Geometry) kinds() uint64 { return HintClass + uint64(len(classSizes(g.Shift))) }
+
+func (g Geometry) groupBytes() uint64 { return g.kinds() * 8 * (1 + g.wordsPerKind()) }
 
 func (g Geometry) hintBytes(pages uint64) uint64 {
 	return (pages + groupPages - 1) / groupPages * g.groupBytes()
@@ -85,19 +98,31 @@ type Class struct {
 	recip  uint64 // ceil(2^32 / Size): index = rel * recip >> 32
 }
 
-// Classes returns the size classes of a page size: powers of two with
-// midpoints, and above an eighth of a page the whole fractions of it, so that
-// a page of large blocks has no unused tail.
+// Classes returns the size classes of a page size: four to each doubling, as
+// multiples of 8 allow, so that no more than a fifth of a block is wasted (the
+// spacing is that of jemalloc), and above an eighth of a page the whole fractions
+// of it, so that a page of large blocks has no unused tail. Between a third and
+// half of a page that wastes up to a third: a page holds two of these, whatever
+// the class.
 func Classes(shift uint) []Class {
-	page := uint64(1) << shift
 	var cs []Class
-	for p := uint64(16); p < page/8; p *= 2 {
-		cs = append(cs, newClass(p, page), newClass(p+p/2, page))
-	}
-	for n := uint64(8); n >= 2; n-- {
-		cs = append(cs, newClass(page/n&^7, page))
+	for _, size := range classSizes(shift) {
+		cs = append(cs, newClass(size, 1<<shift))
 	}
 	return cs
+}
+
+func classSizes(shift uint) (sizes []uint64) {
+	page := uint64(1) << shift
+	for p := uint64(16); p < page/8; p *= 2 {
+		for size := p; size < 2*p; size += max(8, p/4) {
+			sizes = append(sizes, size)
+		}
+	}
+	for n := uint64(8); n >= 2; n-- {
+		sizes = append(sizes, page/n&^7)
+	}
+	return sizes
 }
 
 func newClass(size, page uint64) Class {

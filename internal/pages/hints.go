@@ -19,7 +19,7 @@ func (t *Table) summary(kind int, group uint64) *psync.Word64 {
 }
 
 func (t *Table) leaf(kind int, group, i uint64) *psync.Word64 {
-	return mem.Cast[psync.Word64](t.hints.Add(group*t.groupBytes + (hintKinds+uint64(kind)*t.perKind+i)*8))
+	return mem.Cast[psync.Word64](t.hints.Add(group*t.groupBytes + (t.kinds+uint64(kind)*t.perKind+i)*8))
 }
 
 // setHint sets the hint of a page. A survivor finds it set, or lost until the
@@ -123,7 +123,7 @@ func (t *Table) Rescan() {
 			t.setHint(HintFree, p)
 		case kind == kindRun && e.freed.Load()&1 != 0:
 			t.setHint(HintFreed, p)
-		case kind >= kindClass && int(kind-kindClass) < len(t.types.classes) && psync.IDOf(word) == 0:
+		case kind >= kindClass && int(kind-kindClass) < len(t.types.classes): // also if somebody is inside
 			t.hintPage(p, int(kind-kindClass))
 		}
 	}

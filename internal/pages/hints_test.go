@@ -14,7 +14,7 @@ func TestHints_Model(t *testing.T) {
 	const pages = 2*groupPages + 77
 	a := newTable(t, 12, pages, pages)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for _, kind := range []int{HintFree, HintEmpty, HintFreed, HintClass, hintKinds - 1} {
+	for _, kind := range []int{HintFree, HintEmpty, HintFreed, HintClass, int(a.kinds) - 1} {
 		set := make(map[uint64]bool)
 		var rotor uint64
 		if kind == HintFree { // all pages are free to begin with
@@ -172,11 +172,11 @@ func (a *attach) drain(kind int) (n int) {
 // A damaged summary leads nowhere.
 func TestHints_Damaged(t *testing.T) {
 	a := newTable(t, 12, 10, 10)
-	for kind := range hintKinds {
+	for kind := range int(a.kinds) {
 		a.summary(kind, 0).Store(^uint64(0))
 		a.leaf(kind, 0, 0).Store(^uint64(0))
 	}
-	for kind := range hintKinds {
+	for kind := range int(a.kinds) {
 		require.LessOrEqual(t, a.drain(kind), 10)
 	}
 }

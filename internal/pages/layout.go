@@ -32,13 +32,11 @@ const (
 	HintFreed = 2 // the run was freed
 	HintHeld  = 3 // free blocks, which a process keeps for itself as long as there are others
 	HintClass = 4 // free blocks of the class
-
-	hintKinds = HintClass + MaxClasses
 )
 
 const (
 	// groupPages is the number of pages that one group of hint words covers.
 	groupPages = 64 * 64
 	// MaxClasses bounds the size classes of any page size.
-	MaxClasses = 25
+	MaxClasses = 41
 )

@@ -28,7 +28,7 @@ entry 32: word 0, used 8, freed 16, epoch 24
 // The table of usable blocks in docs/LAYOUT.md is what the code computes, and
 // what was computed by hand.
 func TestLayout_Classes(t *testing.T) {
-	shifts := []uint{12, 14, 16}
+	shifts := []uint{12, 13, 14, 15, 16}
 	sizes := pages.Classes(16)
 	blocks := make(map[uint]map[uint64]pages.Class)
 	for _, shift := range shifts {

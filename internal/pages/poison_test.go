@@ -15,8 +15,8 @@ import (
 func TestPoison(t *testing.T) {
 	for _, freed := range []bool{false, true} {
 		a := newTable(t, 12, 1, 1)
-		p := a.page(t, 4)
-		rounds := a.rounds(t, p, 4)
+		p := a.page(t, of64)
+		rounds := a.rounds(t, p, of64)
 		if freed {
 			off := a.next(&rounds[0])
 			mem.CopyIn(a.view.Base().Add(off), []byte("in use"))

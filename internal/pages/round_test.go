@@ -43,44 +43,44 @@ func TestRound_Reuse(t *testing.T) {
 // anew, made a run of it, or is in it.
 func TestRound_Void(t *testing.T) {
 	voids := map[string]func(a, b *attach, p uint64){
-		"collected": func(_, b *attach, p uint64) { b.collect(t, p, 4) },
+		"collected": func(_, b *attach, p uint64) { b.collect(t, p, of64) },
 		"collected, given out, freed": func(_, b *attach, p uint64) {
-			b.collect(t, p, 4)
-			require.NoError(t, b.Free(b.alloc(t, p, 4)))
+			b.collect(t, p, of64)
+			require.NoError(t, b.Free(b.alloc(t, p, of64)))
 		},
 		"cut anew, and back": func(_, b *attach, p uint64) {
-			for _, to := range []int{5, 4} {
-				require.True(t, b.Take(p, 9-to, b.me, &b.at))
+			for _, to := range []int{5, of64} {
+				require.True(t, b.Take(p, 5+of64-to, b.me, &b.at))
 				b.Recut(p, to, b.me)
 				b.Leave(p, to, &b.at)
 			}
 		},
 		"a free page": func(_, b *attach, p uint64) {
-			require.True(t, b.Take(p, 4, b.me, &b.at))
-			b.Collect(p, 4, func() []uint64 { return nil })
+			require.True(t, b.Take(p, of64, b.me, &b.at))
+			b.Collect(p, of64, func() []uint64 { return nil })
 			b.Discard(p, b.me, &b.at)
 		},
 		"a run, and back": func(_, b *attach, p uint64) {
-			require.True(t, b.Take(p, 4, b.me, &b.at))
-			b.Collect(p, 4, func() []uint64 { return nil })
+			require.True(t, b.Take(p, of64, b.me, &b.at))
+			b.Collect(p, of64, func() []uint64 { return nil })
 			b.Discard(p, b.me, &b.at)
 			require.True(t, b.MakeRun(p, 1, b.me))
 			require.NoError(t, b.Free(b.RunAt(p)))
 			b.BreakRun(p, 1, b.me)
-			b.page(t, 4)
+			b.page(t, of64)
 		},
-		"entered": func(_, b *attach, p uint64) { require.True(t, b.Enter(p, 4, b.me, &b.at)) },
+		"entered": func(_, b *attach, p uint64) { require.True(t, b.Enter(p, of64, b.me, &b.at)) },
 	}
 	for what, void := range voids {
 		for _, fresh := range []bool{false, true} {
 			a := newTable(t, 12, 1, 1)
-			p := a.page(t, 4)
+			p := a.page(t, of64)
 			var r Round
 			if fresh {
-				r = a.rounds(t, p, 4)[0]
+				r = a.rounds(t, p, of64)[0]
 			} else {
 				var err error
-				err = a.FreeRound(a.alloc(t, p, 4), &r)
+				err = a.FreeRound(a.alloc(t, p, of64), &r)
 				require.NoError(t, err)
 			}
 			b := a.other(1)
@@ -98,15 +98,15 @@ func TestRound_Void(t *testing.T) {
 func TestRound_FreedWhileInside(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
 	b := a.other(1)
-	p := a.page(t, 4)
-	off := a.alloc(t, p, 4)
-	require.True(t, b.Take(p, 4, b.me, &b.at))
+	p := a.page(t, of64)
+	off := a.alloc(t, p, of64)
+	require.True(t, b.Take(p, of64, b.me, &b.at))
 	var r Round
 	err := a.FreeRound(off, &r)
 	require.NoError(t, err)
 	require.Zero(t, r.Blocks())
-	b.Leave(p, 4, &b.at)
-	got, ok := a.TakeClass(&a.find, 4)
+	b.Leave(p, of64, &b.at)
+	got, _, ok := a.takeBy(HintClass+of64, of64)
 	require.True(t, ok, "everybody is pointed to it")
 	require.Equal(t, p, got)
 }
@@ -115,8 +115,8 @@ func TestRound_FreedWhileInside(t *testing.T) {
 func TestRound_Others(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
 	b := a.other(1)
-	p := a.page(t, 4)
-	one, two := a.alloc(t, p, 4), a.alloc(t, p, 4)
+	p := a.page(t, of64)
+	one, two := a.alloc(t, p, of64), a.alloc(t, p, of64)
 	var mine Round
 	err := a.FreeRound(one, &mine)
 	require.NoError(t, err)
@@ -129,8 +129,8 @@ func TestRound_Others(t *testing.T) {
 
 func TestRound_Refused(t *testing.T) {
 	a := newTable(t, 12, 3, 3)
-	p := a.page(t, 4)
-	off := a.alloc(t, p, 4)
+	p := a.page(t, of64)
+	off := a.alloc(t, p, of64)
 	require.True(t, a.MakeRun(1, 2, a.me))
 	for _, bad := range []uint64{0, 8, off + 8, off + 64, a.g.End(3), a.RunAt(2)} {
 		err := a.FreeRound(bad, new(Round))

@@ -21,7 +21,8 @@ type Table struct {
 
 	// What follows is for speed.
 	entries, data, hints mem.Ptr // where they lie
-	groupBytes, perKind  uint64  // of the hints
+	kinds, perKind       uint64  // of the hints
+	groupBytes           uint64
 }
 
 // NewTable returns the page table of a segment. The geometry has been checked
@@ -37,7 +38,7 @@ func NewTable(v *mem.View, g Geometry, grown func()) (*Table, error) {
 	return &Table{
 		g: g, view: v, types: newClassTable(g.Shift), grown: grown,
 		entries: v.Base().Add(g.TableOff), data: v.Base().Add(g.DataOff), hints: v.Base().Add(g.HintsOff),
-		groupBytes: g.groupBytes(), perKind: g.wordsPerKind(),
+		kinds: g.kinds(), perKind: g.wordsPerKind(), groupBytes: g.groupBytes(),
 	}, nil
 }
 

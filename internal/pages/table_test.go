@@ -9,6 +9,10 @@ import (
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
+// of64 is the class of 64 bytes in pages of 4 KiB: as many blocks as bits in a
+// word.
+const of64 = 6
+
 // attach is a page table in plain memory, with one identity.
 type attach struct {
 	*Table
@@ -21,7 +25,7 @@ type attach struct {
 // newTable returns a table with n committed pages of at most max.
 func newTable(t testing.TB, shift uint, n, max uint64) *attach {
 	t.Helper()
-	g, err := Plan(0, 1<<16+max*(EntrySize+1<<shift), shift)
+	g, err := Plan(0, 1<<17+max*(EntrySize+1<<shift), shift)
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, g.MaxPages, n)
 	v := mem.NewView(make([]byte, g.End(g.MaxPages)), g.End(n))
@@ -91,4 +95,9 @@ func (a *attach) words(t testing.TB) []byte {
 	src, err := a.view.Slice(0, a.view.Limit())
 	require.NoError(t, err)
 	return append([]byte(nil), src...)
+}
+
+// takeBy takes the first page that a search by hints of the kind finds.
+func (a *attach) takeBy(kind, class int) (p uint64, is int, ok bool) {
+	return a.Find(a.find.Begin(kind, class))
 }

@@ -40,79 +40,114 @@ func (t *Table) Take(p uint64, class int, me psync.ID, at *psync.Word64) bool {
 	return true
 }
 
-// Search is one search for pages by their hints: where it goes on, and what it
-// has passed by. The hints of those pages are put back when it is over, by
-// [Table.Restore]: they would be found again at once.
+// Search is a search for pages by their hints. It looks at each page once, from
+// where the one before it was successful.
 type Search struct {
-	Me     psync.ID
-	At     *psync.Word64
-	Rotor  uint64
-	passed []passed
+	Me psync.ID
+	At *psync.Word64
+
+	Rotor uint64 // page to begin with
+	kind  int    // of the hints
+	want  int    // class
+	begin uint64 // hint word that was first
+	seen  uint64 // words looked at
+	rest  uint64 // bits of the word not yet looked at
 }
 
-type passed struct {
-	page uint64
-	kind int
+// Begin starts a search by hints of the kind, for a class.
+func (s *Search) Begin(kind, want int) *Search {
+	s.kind, s.want, s.begin, s.seen, s.rest = kind, want, s.Rotor/64, 0, ^uint64(0)
+	return s
 }
 
-// Pass remembers a page that has the hint of the kind and is of no use now:
-// somebody is in it, or open records name what is free there.
-func (s *Search) Pass(p uint64, kind int) { s.passed = append(s.passed, passed{p, kind}) }
+// Class returns the class that is searched for.
+func (s *Search) Class() int { return s.want }
 
-// Restore puts the hints back of the pages that a search has passed by.
-func (t *Table) Restore(s *Search) {
-	for _, p := range s.passed {
-		t.setHint(p.kind, p.page)
+// worth is what a hint is worth.
+type worth int
+
+const (
+	stale worth = iota // nothing: the page is not what the hint says
+	other              // something, but not to this search
+	fit
+)
+
+// judge looks at a page that has a hint of the search's kind.
+func (t *Table) judge(s *Search, p uint64) (class int, w worth) {
+	class = int(t.entry(p).word.Load()&kindMask) - kindClass
+	if class < 0 || class >= len(t.types.classes) {
+		return class, stale
 	}
-	s.passed = s.passed[:0]
-}
-
-// search takes hints of the kind until it finds a page that is fit for the
-// purpose, and takes that. Whoever frees a block sets the hint after that; so a
-// hint that was taken before we looked at the page is not missed.
-func (t *Table) search(s *Search, kind int, fit func(p uint64, class int) bool) (p uint64, class int, ok bool) {
-	for {
-		p, ok := t.takeHint(kind, &s.Rotor)
-		if !ok {
-			return None, 0, false
-		}
-		word := t.entry(p).word.Load()
-		class := int(word&kindMask) - kindClass
-		switch {
-		case class < 0 || class >= len(t.types.classes) || !fit(p, class):
-		case word&busy != 0 || !t.Take(p, class, s.Me, s.At):
-			s.Pass(p, kind)
-		default:
-			return p, class, true
-		}
+	free := t.free(p, class)
+	empty := free == t.types.classes[class].Blocks
+	switch {
+	case free == 0, s.kind == HintEmpty && !empty, s.kind >= HintClass && class != s.want:
+		return class, stale
+	case s.kind == HintHeld && class != s.want && !empty:
+		return class, other
+	default:
+		return class, fit
 	}
 }
 
-// TakeClass takes a page of the class that has free blocks.
-func (t *Table) TakeClass(s *Search, class int) (uint64, bool) {
-	p, _, ok := t.search(s, HintClass+class, func(p uint64, is int) bool { return is == class && t.free(p, is) > 0 })
-	return p, ok
-}
-
-// TakeEmpty takes a page of any class that has no block in use.
-func (t *Table) TakeEmpty(s *Search) (p uint64, class int, ok bool) {
-	return t.search(s, HintEmpty, t.empty)
-}
-
-// TakeHeld takes a page that some process keeps blocks of for itself, if it has
-// free blocks of the class or no block in use.
-func (t *Table) TakeHeld(s *Search, class int) (p uint64, is int, ok bool) {
-	return t.search(s, HintHeld, func(p uint64, is int) bool {
-		switch free := t.free(p, is); {
-		case free == 0:
-			return false
-		case is == class || t.empty(p, is):
-			return true
-		default:
-			s.Pass(p, HintHeld)
-			return false
+// Find takes the next page that a search finds. Its hint is gone then; but a page
+// that is of use to others, or that somebody is in, is never without for longer
+// than it takes to look: who finds nothing says that the arena is full.
+func (t *Table) Find(s *Search) (p uint64, class int, ok bool) {
+	words := (t.Pages() + 63) / 64
+	for ; s.seen < words; s.seen, s.rest = s.seen+1, ^uint64(0) {
+		at := (s.begin + s.seen) % words
+		group, i := at/64, at%64
+		sum := t.summary(s.kind, group)
+		if sum.Load() == 0 {
+			s.seen += min(64-i, words-at) - 1 // none in this group
+			continue
 		}
-	})
+		leaf := t.leaf(s.kind, group, i)
+		for w := leaf.Load() & s.rest; w != 0; w &= s.rest {
+			bit := w & -w
+			s.rest &^= bit | (bit - 1)
+			p := at*64 + lowest(bit)
+			if class, ok := t.tryHint(s, sum, leaf, i, bit, p); ok {
+				s.Rotor = p
+				return p, class, true
+			}
+		}
+	}
+	return None, 0, false
+}
+
+// tryHint takes page p, whose hint is the bit, if it is fit. Whoever frees a block
+// sets the hint after that; so when the hint is cleared first and the page looked
+// at then, no block is missed.
+func (t *Table) tryHint(s *Search, sum, leaf *psync.Word64, i, bit, p uint64) (class int, ok bool) {
+	if !t.has(p) {
+		return 0, false
+	}
+	class, w := t.judge(s, p)
+	if w == other {
+		return 0, false
+	}
+	if leaf.And(^bit)&bit == 0 {
+		return 0, false // somebody else was faster
+	}
+	t.trim(sum, leaf, i)
+	if w == stale {
+		_, w = t.judge(s, p)
+	} else if t.Take(p, class, s.Me, s.At) {
+		return class, true
+	}
+	if w != stale {
+		t.setHint(s.kind, p)
+	}
+	return 0, false
+}
+
+// Return leaves a page that a search has found, and whose freed blocks are all
+// named by open records.
+func (t *Table) Return(s *Search, p uint64, class int) {
+	t.Leave(p, class, s.At)
+	t.setHint(s.kind, p)
 }
 
 // TakeFree takes a free page and cuts it for the class.

@@ -15,48 +15,48 @@ import (
 func TestTake_Hands(t *testing.T) {
 	a := newTable(t, 12, 4, 4)
 	b := a.other(1)
-	p := a.page(t, 4)
+	p := a.page(t, of64)
 	require.Zero(t, a.at.Load())
-	require.True(t, a.Enter(p, 4, a.me, &a.at))
+	require.True(t, a.Enter(p, of64, a.me, &a.at))
 	require.EqualValues(t, p+1, a.at.Load(), "the slot names the page")
-	require.False(t, b.Enter(p, 4, b.me, &b.at), "somebody is inside")
-	require.False(t, b.Take(p, 4, b.me, &b.at))
+	require.False(t, b.Enter(p, of64, b.me, &b.at), "somebody is inside")
+	require.False(t, b.Take(p, of64, b.me, &b.at))
 	require.Zero(t, b.at.Load())
-	a.Leave(p, 4, &a.at)
+	a.Leave(p, of64, &a.at)
 	require.False(t, b.Take(p, 5, b.me, &b.at), "of another class")
 	before := a.entry(p).epoch.Load()
-	require.True(t, b.Take(p, 4, b.me, &b.at))
+	require.True(t, b.Take(p, of64, b.me, &b.at))
 	require.Equal(t, before+1, a.entry(p).epoch.Load())
 	a.Pass(p, a.me.Slot())
 	require.Equal(t, b.me, psync.IDOf(a.entry(p).word.Load()), "nobody leaves for somebody else")
 	b.Pass(p, b.me.Slot())
-	require.True(t, a.Enter(p, 4, a.me, &a.at))
-	a.Leave(p, 4, &a.at)
+	require.True(t, a.Enter(p, of64, a.me, &a.at))
+	a.Leave(p, of64, &a.at)
 }
 
 // Somebody inside a page is seen, whatever he is about to leave there.
 func TestTake_Inside(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
-	p := a.page(t, 4)
-	_, ok := a.Inside(p, 4)
+	p := a.page(t, of64)
+	_, ok := a.Inside(p, of64)
 	require.False(t, ok, "nobody")
 	_, ok = a.Inside(None-1, 4)
 	require.False(t, ok, "no such page")
-	require.True(t, a.Enter(p, 4, a.me, &a.at))
+	require.True(t, a.Enter(p, of64, a.me, &a.at))
 	_, ok = a.Inside(p, 7)
 	require.True(t, ok, "it is empty, and could become one of any class")
-	a.Leave(p, 4, &a.at)
-	a.alloc(t, p, 4)
-	require.True(t, a.Enter(p, 4, a.me, &a.at))
+	a.Leave(p, of64, &a.at)
+	a.alloc(t, p, of64)
+	require.True(t, a.Enter(p, of64, a.me, &a.at))
 	_, ok = a.Inside(p, 7)
 	require.False(t, ok)
-	one, ok := a.Inside(p, 4)
+	one, ok := a.Inside(p, of64)
 	require.True(t, ok)
-	rounds := a.Rounds(p, 4, nil)
-	a.Leave(p, 4, &a.at)
+	rounds := a.Rounds(p, of64, nil)
+	a.Leave(p, of64, &a.at)
 	a.next(&rounds[0])
-	require.True(t, a.Enter(p, 4, a.me, &a.at))
-	two, _ := a.Inside(p, 4)
+	require.True(t, a.Enter(p, of64, a.me, &a.at))
+	two, _ := a.Inside(p, of64)
 	require.NotEqual(t, one, two)
 }
 
@@ -69,7 +69,7 @@ func TestTake_Recut(t *testing.T) {
 		for class := range a.Classes() {
 			if class > 0 {
 				epoch := a.entry(p).epoch.Load()
-				got, was, ok := a.TakeEmpty(&a.find)
+				got, was, ok := a.takeBy(HintEmpty, 0)
 				require.True(t, ok)
 				require.Equal(t, p, got)
 				require.Equal(t, class-1, was)
@@ -122,24 +122,24 @@ func TestCollect_Named(t *testing.T) {
 // in use, not handed out, cleaned by the next one.
 func TestCollect_HalfDone(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
-	p := a.page(t, 4)
-	off := a.alloc(t, p, 4)
+	p := a.page(t, of64)
+	off := a.alloc(t, p, of64)
 	require.NoError(t, a.Free(off))
 	a.entry(p).used.Store(0)
 	require.False(t, a.InUse(off))
 	require.ErrorIs(t, a.Free(off), ErrNotAllocated)
-	require.NotEqual(t, off, a.alloc(t, p, 4))
-	free, used := a.collect(t, p, 4)
+	require.NotEqual(t, off, a.alloc(t, p, of64))
+	free, used := a.collect(t, p, of64)
 	require.EqualValues(t, 63, free)
 	require.Equal(t, 1, used)
-	require.Equal(t, off, a.alloc(t, p, 4))
+	require.Equal(t, off, a.alloc(t, p, of64))
 }
 
 func TestDiscard(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
 	p := a.page(t, 0)
 	require.NoError(t, a.Free(a.alloc(t, p, 0)))
-	got, class, ok := a.TakeEmpty(&a.find)
+	got, class, ok := a.takeBy(HintEmpty, 0)
 	require.True(t, ok)
 	require.Equal(t, p, got)
 	_, used := a.Collect(p, class, func() []uint64 { return nil })
@@ -156,44 +156,42 @@ func TestDiscard(t *testing.T) {
 func TestFree_Hints(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
 	b := a.other(1)
-	p := a.page(t, 4)
-	first, second := a.alloc(t, p, 4), a.alloc(t, p, 4)
-	for a.alloc(t, p, 4) != 0 {
+	p := a.page(t, of64)
+	first, second := a.alloc(t, p, of64), a.alloc(t, p, of64)
+	for a.alloc(t, p, of64) != 0 {
 	}
-	_, ok := a.TakeClass(&a.find, 4)
+	_, _, ok := a.takeBy(HintClass+of64, of64)
 	require.False(t, ok, "it is full")
 	require.NoError(t, b.Free(first))
-	got, ok := a.TakeClass(&a.find, 4)
+	got, _, ok := a.takeBy(HintClass+of64, of64)
 	require.True(t, ok)
 	require.Equal(t, p, got)
-	a.Collect(p, 4, func() []uint64 { return nil })
-	a.Leave(p, 4, &a.at)
-	require.Equal(t, first, a.alloc(t, p, 4))
+	a.Collect(p, of64, func() []uint64 { return nil })
+	a.Leave(p, of64, &a.at)
+	require.Equal(t, first, a.alloc(t, p, of64))
 
 	err := b.FreeRound(second, new(Round))
 	require.NoError(t, err)
-	_, ok = a.TakeClass(&a.find, 4)
+	_, _, ok = a.takeBy(HintClass+of64, of64)
 	require.False(t, ok)
-	got, class, ok := a.TakeHeld(&a.find, 4)
+	got, class, ok := a.takeBy(HintHeld, of64)
 	require.True(t, ok)
-	require.Equal(t, [2]uint64{p, 4}, [2]uint64{got, uint64(class)})
+	require.Equal(t, [2]uint64{p, of64}, [2]uint64{got, uint64(class)})
 }
 
 // Held pages of other classes are passed by unless they are empty.
 func TestTakeHeld_Other(t *testing.T) {
 	a := newTable(t, 12, 2, 2)
-	p, q := a.page(t, 4), a.page(t, 5)
-	a.alloc(t, p, 4)
+	p, q := a.page(t, of64), a.page(t, 5)
+	a.alloc(t, p, of64)
 	a.Hold(p)
 	a.Hold(q)
-	got, class, ok := a.TakeHeld(&a.find, 7)
+	got, class, ok := a.takeBy(HintHeld, 7)
 	require.True(t, ok)
 	require.Equal(t, q, got, "nothing is in use there")
 	require.Equal(t, 5, class)
-	_, _, ok = a.TakeHeld(&a.find, 7)
+	_, _, ok = a.takeBy(HintHeld, 7)
 	require.False(t, ok)
-	require.Zero(t, a.drain(HintHeld))
-	a.Restore(&a.find)
 	require.Equal(t, 1, a.drain(HintHeld), "the page that was passed by")
 }
 
@@ -201,20 +199,19 @@ func TestTakeHeld_Other(t *testing.T) {
 // taking one block of many.
 func TestTake_Busy(t *testing.T) {
 	takes := map[string]func(a *attach) bool{
-		"class": func(a *attach) bool { _, ok := a.TakeClass(&a.find, 4); return ok },
-		"empty": func(a *attach) bool { _, _, ok := a.TakeEmpty(&a.find); return ok },
-		"held":  func(a *attach) bool { _, _, ok := a.TakeHeld(&a.find, 4); return ok },
+		"class": func(a *attach) bool { _, _, ok := a.takeBy(HintClass+of64, of64); return ok },
+		"empty": func(a *attach) bool { _, _, ok := a.takeBy(HintEmpty, 0); return ok },
+		"held":  func(a *attach) bool { _, _, ok := a.takeBy(HintHeld, of64); return ok },
 	}
 	for what, take := range takes {
 		a := newTable(t, 12, 1, 1)
 		b := a.other(1)
-		p := a.page(t, 4)
+		p := a.page(t, of64)
 		a.Hint(p)
 		a.Hold(p)
-		require.True(t, b.Enter(p, 4, b.me, &b.at))
+		require.True(t, b.Enter(p, of64, b.me, &b.at))
 		require.False(t, take(a), what)
-		b.Leave(p, 4, &b.at)
-		a.Restore(&a.find)
+		b.Leave(p, of64, &b.at)
 		require.True(t, take(a), what)
 	}
 }
@@ -222,9 +219,9 @@ func TestTake_Busy(t *testing.T) {
 // Of many who free the same block one succeeds.
 func TestFree_OneWins(t *testing.T) {
 	a := newTable(t, 12, 1, 1)
-	p := a.page(t, 4)
+	p := a.page(t, of64)
 	for i := range 200 {
-		off := a.alloc(t, p, 4)
+		off := a.alloc(t, p, of64)
 		var wins atomic.Int32
 		var all sync.WaitGroup
 		for range 4 {
@@ -242,6 +239,6 @@ func TestFree_OneWins(t *testing.T) {
 		}
 		all.Wait()
 		require.EqualValues(t, 1, wins.Load())
-		a.collect(t, p, 4)
+		a.collect(t, p, of64)
 	}
 }
