@@ -1,6 +1,8 @@
 package pages
 
 import (
+	"math/bits"
+
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
@@ -92,23 +94,98 @@ func (t *Table) IsRun(p uint64) bool {
 	return t.has(p) && t.entry(p).word.Load()&kindMask == kindRun
 }
 
-// FindRun finds n consecutive pages that are free by their hints: the first
-// such place.
+// FindRun finds n consecutive free pages: in the smallest gap that is large
+// enough, of several the last one, and in it the last place. Pages for blocks
+// are taken from the low end, so that runs and blocks keep out of each other's
+// way. At the end of an arena that can grow a run lies at the start of the gap:
+// what remains then becomes one with the space that is added.
 func (t *Table) FindRun(n uint64) (uint64, bool) {
-	var have uint64
-	for p := uint64(0); p < t.Pages(); {
-		if p%64 == 0 && t.freeWord(p) == 0 {
-			have, p = 0, p+64
+	for {
+		from, to := t.bestGap(n)
+		if to == 0 {
+			return 0, false
+		}
+		p := to - n
+		if to == t.Pages() && to < t.g.MaxPages {
+			p = from
+		}
+		if t.allFree(p, p+n) {
+			return p, true
+		}
+		t.prune(from, to)
+	}
+}
+
+// bestGap returns the pages [from, to) of the smallest gap of at least n pages,
+// by the hints, and 0, 0 if there is none. It looks from the end on, and no
+// further than to a gap that fits exactly.
+func (t *Table) bestGap(n uint64) (from, to uint64) {
+	for q := t.freeBelow(t.Pages()); q != 0; {
+		p := t.gapStart(q)
+		if size := q - p; size >= n && (to == 0 || size < to-from) {
+			if from, to = p, q; size == n {
+				break
+			}
+		}
+		q = t.freeBelow(p)
+	}
+	return from, to
+}
+
+// freeBelow returns the page behind the last one below q that has the hint of a
+// free page; 0 if none has. It reads a word for 64 pages, or for a group without
+// any.
+func (t *Table) freeBelow(q uint64) uint64 {
+	for q > 0 {
+		start := (q - 1) &^ (groupPages - 1)
+		if t.summary(HintFree, start/groupPages).Load() == 0 {
+			q = start
 			continue
 		}
-		if t.freeWord(p)>>(p%64)&1 == 0 || t.entry(p).word.Load() != kindFree {
-			have = 0
-		} else if have++; have == n {
-			return p + 1 - n, true
+		for ; q > start; q = (q - 1) &^ 63 {
+			if w := t.freeWord(q-1) << (63 - (q-1)%64); w != 0 {
+				return q - highZeros(w)
+			}
 		}
-		p++
 	}
-	return 0, false
+	return 0
+}
+
+// gapStart returns the first page of the gap that ends before page q.
+func (t *Table) gapStart(q uint64) uint64 {
+	for ; q > 0; q = (q - 1) &^ 63 {
+		if w := ^t.freeWord(q-1) << (63 - (q-1)%64); w != 0 {
+			return q - highZeros(w)
+		}
+	}
+	return 0
+}
+
+// highZeros returns how many bits above the highest one are clear.
+func highZeros(x uint64) uint64 { return uint64(bits.LeadingZeros64(x)) }
+
+func (t *Table) allFree(from, to uint64) bool {
+	for p := from; p < to; p++ {
+		if t.entry(p).word.Load() != kindFree {
+			return false
+		}
+	}
+	return true
+}
+
+// prune takes the hints of pages [from, to) away that are wrong. Whoever makes a
+// page free sets its hint after that: if it was set before we take it away, we
+// see the page free, and set it again.
+func (t *Table) prune(from, to uint64) {
+	for p := from; p < to; p++ {
+		if t.entry(p).word.Load() == kindFree {
+			continue
+		}
+		t.clearFreeHint(p)
+		if t.entry(p).word.Load() == kindFree {
+			t.setHint(HintFree, p)
+		}
+	}
 }
 
 // FreeTail returns how many of the last pages are free.
