@@ -518,3 +518,31 @@ func TestCrash_GrowerStopped(t *testing.T) {
 }
 
 func dirLock(s *slab.Slab) *psync.Mutex { return mem.Must[psync.Mutex](s.View(), 256) }
+
+// Somebody frees a block twice, and between the look of the second one and its
+// store another process collects the block: it is handed out once.
+func TestCrash_DoubleFree(t *testing.T) {
+	one, other := two(t, small(65536)) // one page
+	sweep(t, one)
+	refs := reserveAll(t, one, 96)
+	b, table := refs[5], other.Floor().Pages
+	fault.Reset()
+	fault.SetHook(func(tick int64) {
+		if tick != 1 {
+			return
+		}
+		require.NoError(t, table.Free(b))
+		require.NoError(t, table.Free(refs[0]))
+		x, err := grab(other, 96) // has the other one in its magazine now
+		require.NoError(t, err)
+		require.Equal(t, refs[0], x)
+	})
+	require.ErrorIs(t, one.Free(b), slab.ErrNotAllocated)
+	fault.Reset()
+	got := append(reserveAll(t, other, 96), reserveAll(t, one, 96)...)
+	require.Equal(t, []uint64{b}, got)
+	_, err := one.Size(b)
+	require.NoError(t, err)
+	freeAll(t, one, refs)
+	t.Logf("%d ticks", 1)
+}

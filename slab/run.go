@@ -2,6 +2,7 @@ package slab
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 
 	"github.com/shmkit/shmkit/arena"
@@ -26,7 +27,7 @@ func (s *Slab) allocRun(r *intent.Record, l *lane, bytes uint64) (uint64, error)
 const runKind = pages.MaxClasses
 
 func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
-	for desperate := false; ; {
+	for look := 0; ; {
 		if off, ok, err := s.makeRun(r, n); ok || err != nil {
 			return off, err
 		}
@@ -34,20 +35,23 @@ func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if freed+s.freeEmpty(l) > 0 {
+		if freed+s.freeEmpty(l, pages.HintEmpty) > 0 {
 			continue
 		}
 		err = s.f.Grow(n)
-		switch {
-		case err == nil:
-		case desperate:
+		if err == nil {
+			continue
+		}
+		if look == looks {
 			return 0, fmt.Errorf("slab: no run of %d pages: %w", n, err)
-		default:
-			desperate = true
-			if err := s.reclaim(); err != nil {
+		}
+		if look++; look == 1 {
+			if err := s.reclaim(pages.HintHeld); err != nil {
 				return 0, err
 			}
 		}
+		s.freeEmpty(l, pages.HintHeld)
+		runtime.Gosched() // a page may be in somebody's hands for the moment
 	}
 }
 
@@ -152,9 +156,9 @@ func (s *Slab) breakRunsLocked(r *intent.Record) int {
 }
 
 // freeEmpty turns pages without used blocks into free pages, so that they can
-// become part of a run, and returns how many.
-func (s *Slab) freeEmpty(l *lane) (freed int) {
-	t, q := s.f.Pages, l.search.Begin(pages.HintEmpty, 0)
+// become part of a run, and returns how many. kind is that of their hints.
+func (s *Slab) freeEmpty(l *lane, kind int) (freed int) {
+	t, q := s.f.Pages, l.search.Begin(kind, pages.NoClass)
 	for {
 		p, class, ok := t.Find(q)
 		if !ok {

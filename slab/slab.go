@@ -109,16 +109,18 @@ func (s *Slab) allocBlock(r *intent.Record, l *lane, class int) (uint64, error) 
 				return off, nil
 			}
 		}
-		if l.hasPending(class) {
-			if s.ripen(l); len(m.rounds) != 0 {
-				continue
-			}
+		if !l.hasPending(class) {
+			break
 		}
-		if err := s.refill(l, class); err != nil {
-			s.f.Tally.Refused[class].Add(1)
-			return 0, err
+		if s.ripen(l); len(m.rounds) == 0 {
+			break
 		}
 	}
+	off, err := s.refill(r, l, class)
+	if err != nil {
+		s.f.Tally.Refused[class].Add(1)
+	}
+	return off, err
 }
 
 // fire hands out the next block of the last round. False: the round was worth
@@ -130,14 +132,21 @@ func (s *Slab) fire(r *intent.Record, l *lane, m *magazine) (uint64, bool) {
 		m.pop()
 		return 0, false
 	}
+	return s.hand(r, l, m, c), true
+}
+
+// hand hands out the block that was chosen from the last round, and leaves its
+// page.
+func (s *Slab) hand(r *intent.Record, l *lane, m *magazine, c pages.Chamber) uint64 {
+	round := &m.rounds[len(m.rounds)-1]
 	r.Alloc(c.Off) // survivor: not marked: nothing to free
 	c.Mark()       // survivor: frees the block that the record names
 	s.f.Pages.LeaveRound(round, l.search.At)
+	s.count(l, round.Class())
 	if m.blocks--; round.Blocks() == 0 {
 		m.rounds = m.rounds[:len(m.rounds)-1]
 	}
-	s.count(l, round.Class())
-	return c.Off, true
+	return c.Off
 }
 
 func (s *Slab) collect(l *lane, p uint64, class int) (free, used int) {
@@ -147,15 +156,15 @@ func (s *Slab) collect(l *lane, p uint64, class int) (free, used int) {
 	})
 }
 
-// refill fills the magazine of a class: from a page with free blocks that
-// nobody keeps for himself, a free page, one that has become empty, new space;
-// or as a last resort from a page whose free blocks another process or goroutine
-// keeps.
-func (s *Slab) refill(l *lane, class int) error {
+// refill fills the magazine of a class and reserves a block: from a page with free
+// blocks that nobody keeps for himself, a free page, one that has become empty,
+// new space; or as a last resort from a page whose free blocks another process or
+// goroutine keeps.
+func (s *Slab) refill(r *intent.Record, l *lane, class int) (uint64, error) {
 	var w watch
 	for {
-		if ok, err := s.find(l, class); ok || err != nil {
-			return err
+		if off, ok, err := s.find(r, l, class); ok || err != nil {
+			return off, err
 		}
 		err := s.f.Grow(1)
 		if err == nil {
@@ -163,38 +172,69 @@ func (s *Slab) refill(l *lane, class int) error {
 		}
 		if w.begin() {
 			if err := s.reclaim(pages.HintHeld, pages.HintClass+class); err != nil {
-				return err
+				return 0, err
 			}
 			if _, err := s.breakRuns(true); err != nil {
-				return err
+				return 0, err
 			}
 		}
-		if s.takeHeld(l, class) {
-			return nil
+		if off, ok := s.take(r, l, l.search.Begin(pages.HintHeld, class)); ok {
+			return off, nil
 		}
 		if w.still(s.moving(l, class)) {
-			return fmt.Errorf("slab: no block of the %d-byte class: %w", s.f.Pages.Classes()[class].Size, err)
+			return 0, fmt.Errorf("slab: no block of the %d-byte class: %w", s.f.Pages.Classes()[class].Size, err)
 		}
 	}
 }
 
-// find fills the magazine with what can be had without taking anything from
+// find does what refill does, with what can be had without taking anything from
 // anybody.
-func (s *Slab) find(l *lane, class int) (bool, error) {
+func (s *Slab) find(r *intent.Record, l *lane, class int) (off uint64, ok bool, err error) {
 	s.seek()
 	for {
-		if s.takeClass(l, class) || s.takeFree(l, class) || s.takeEmpty(l, class) {
-			return true, nil
+		if off, ok := s.take(r, l, l.search.Begin(pages.HintClass+class, class)); ok {
+			return off, true, nil
+		}
+		if p, ok := s.f.Pages.TakeFree(&l.search, class); ok {
+			s.cut(class, 1)
+			return s.load(r, l, p, class), true, nil
+		}
+		if off, ok := s.take(r, l, l.search.Begin(pages.HintEmpty, class)); ok {
+			return off, true, nil
 		}
 		if n, err := s.breakRuns(false); n == 0 || err != nil {
-			return false, err
+			return 0, false, err
 		}
 	}
 }
 
-// load fills the magazine with the free blocks of a page that we are in, and
-// leaves it.
-func (s *Slab) load(l *lane, p uint64, class int) {
+// take loads the first page that a search finds, and that has free blocks which no
+// open record names. An empty page of another class is cut anew.
+func (s *Slab) take(r *intent.Record, l *lane, q *pages.Search) (uint64, bool) {
+	t, class := s.f.Pages, q.Class()
+	for {
+		p, was, ok := t.Find(q)
+		if !ok {
+			return 0, false
+		}
+		free, used := s.collect(l, p, was)
+		switch {
+		case was == class && free > 0:
+			return s.load(r, l, p, class), true
+		case was != class && used == 0:
+			t.Recut(p, class, s.me)
+			s.cut(was, -1)
+			s.cut(class, 1)
+			return s.load(r, l, p, class), true
+		default:
+			t.Return(q, p, was)
+		}
+	}
+}
+
+// load fills the magazine with the free blocks of a page that we are in, and hands
+// one of them out before it leaves: who is short of memory may be after it.
+func (s *Slab) load(r *intent.Record, l *lane, p uint64, class int) uint64 {
 	m, t := &l.magazines[class], s.f.Pages
 	before := len(m.rounds)
 	m.rounds = t.Rounds(p, class, m.rounds)
@@ -202,58 +242,7 @@ func (s *Slab) load(l *lane, p uint64, class int) {
 		m.blocks += m.rounds[i].Blocks()
 	}
 	t.Hold(p)
-	t.Leave(p, class, l.search.At)
-}
-
-// takeClass fills the magazine from a page of the class.
-func (s *Slab) takeClass(l *lane, class int) bool {
-	return s.take(l, l.search.Begin(pages.HintClass+class, class))
-}
-
-// takeEmpty fills it from a page of any class without used blocks, cut anew.
-func (s *Slab) takeEmpty(l *lane, class int) bool {
-	return s.take(l, l.search.Begin(pages.HintEmpty, class))
-}
-
-// takeHeld fills it from a page whose free blocks somebody keeps for himself:
-// blocks of the class, or a page without used ones.
-func (s *Slab) takeHeld(l *lane, class int) bool {
-	return s.take(l, l.search.Begin(pages.HintHeld, class))
-}
-
-// take fills the magazine of a class from the first page that a search finds,
-// and that has free blocks which no open record names.
-func (s *Slab) take(l *lane, q *pages.Search) bool {
-	t, class := s.f.Pages, q.Class()
-	for {
-		p, was, ok := t.Find(q)
-		if !ok {
-			return false
-		}
-		free, used := s.collect(l, p, was)
-		switch {
-		case was == class && free > 0:
-			s.load(l, p, class)
-			return true
-		case was != class && used == 0:
-			t.Recut(p, class, s.me)
-			s.cut(was, -1)
-			s.cut(class, 1)
-			s.load(l, p, class)
-			return true
-		default:
-			t.Return(q, p, was)
-		}
-	}
-}
-
-func (s *Slab) takeFree(l *lane, class int) bool {
-	p, ok := s.f.Pages.TakeFree(&l.search, class)
-	if ok {
-		s.cut(class, 1)
-		s.load(l, p, class)
-	}
-	return ok
+	return s.hand(r, l, m, t.Choose(&m.rounds[len(m.rounds)-1]))
 }
 
 // seek finds the hints again that the dead may have lost, once for each death.

@@ -49,7 +49,12 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
 		t.LeaveRound(r, at)
 		return Chamber{}, false
 	}
-	c := &t.types.classes[r.class]
+	return t.Choose(r), true
+}
+
+// Choose chooses the next block of a round whose page we are in.
+func (t *Table) Choose(r *Round) Chamber {
+	e, c := t.entry(r.page), &t.types.classes[r.class]
 	i := lowest(r.bits)
 	r.bits &= r.bits - 1
 	ch := Chamber{Off: t.pageOff(r.page) + c.Head + (uint64(r.word)*64+i)*c.Size, used: &e.used, freed: &e.freed, bit: 1 << i}
@@ -57,19 +62,22 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
 		ch.used, ch.freed = t.bits(r.page, c, uint64(r.word))
 	}
 	t.unpoison(ch.Off, c.Size)
-	return ch, true
+	return ch
 }
 
 // entries is how often Next tries to enter a page that somebody else is in. He
 // is out in no time, unless he has lost his processor.
 const entries = 100
 
-// Mark marks the block as used. An open record names it.
+// Mark marks the block as used. An open record names it. Freed without used is
+// what a collector that died left, or somebody who freed the block twice while it
+// was collected.
 func (c *Chamber) Mark() {
+	if used := c.used.Load(); used&c.bit == 0 {
+		c.used.StoreRelease(used | c.bit) // survivor: a used block that the record names, or a free one
+	}
 	if c.freed.Load()&c.bit != 0 {
 		c.freed.And(^c.bit) // survivor: a used block that the record names
-	} else {
-		c.used.StoreRelease(c.used.Load() | c.bit) // survivor: the same
 	}
 }
 
@@ -103,17 +111,13 @@ func (t *Table) FreeRound(off uint64, r *Round) error {
 	if err := t.locateIn(off, &at); err != nil {
 		return err
 	}
-	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
-		return notInUse(off)
-	}
 	// First the epoch, then the word: whoever enters to collect after we have
 	// looked at the word raises the epoch above ours. Then the bit: until it is
 	// set nobody collects the block, so nobody can have done so before we looked.
 	// (docs/models/magazine.pml: WORDFIRST, READCLOSED)
 	e := t.entry(at.page)
 	epoch, word := e.epoch.Load(), e.word.Load()
-	t.poison(&at, off)
-	if at.freed.Or(at.bit)&at.bit != 0 { // survivor: free, and found by the next collector or a rescan
+	if !t.setFreed(&at, off) {
 		return notInUse(off)
 	}
 	mine := word == kindClass+uint64(int64(at.class)) // never of a run: its class is -1

@@ -79,9 +79,7 @@ func TestRound_Void(t *testing.T) {
 			if fresh {
 				r = a.rounds(t, p, of64)[0]
 			} else {
-				var err error
-				err = a.FreeRound(a.alloc(t, p, of64), &r)
-				require.NoError(t, err)
+				require.NoError(t, a.FreeRound(a.alloc(t, p, of64), &r))
 			}
 			b := a.other(1)
 			void(a, b, p)

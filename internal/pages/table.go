@@ -195,22 +195,30 @@ func (t *Table) Size(off uint64) (uint64, error) {
 	return t.types.classes[at.class].Size, nil
 }
 
-// Free gives the block at off back. Exactly one of several callers that free
-// the same block succeeds; the others get ErrNotAllocated and change nothing.
+// Free gives the block at off back. Of several callers that free the same block
+// one succeeds, and the others get ErrNotAllocated, as long as nobody else has
+// been given the block meanwhile.
 func (t *Table) Free(off uint64) error {
 	var at place
 	if err := t.locateIn(off, &at); err != nil {
 		return err
 	}
-	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
-		return notInUse(off)
-	}
-	t.poison(&at, off)
-	if at.freed.Or(at.bit)&at.bit != 0 { // survivor: as FreeRound
+	if !t.setFreed(&at, off) {
 		return notInUse(off)
 	}
 	t.hintFreed(&at, false)
 	return nil
+}
+
+// setFreed frees a block, and reports whether it was in use. The used bit is
+// looked at again in the end: somebody else may have freed the block and a third
+// collected it. What remains then is freed without used, which means free.
+func (t *Table) setFreed(at *place, off uint64) bool {
+	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
+		return false
+	}
+	t.poison(at, off)
+	return at.freed.Or(at.bit)&at.bit == 0 && at.used.Load()&at.bit != 0 // survivor: free, and found by the next collector or a rescan
 }
 
 func notInUse(off uint64) error {

@@ -54,6 +54,9 @@ type Search struct {
 	rest  uint64 // bits of the word not yet looked at
 }
 
+// NoClass is for a search for pages without used blocks, whatever their class.
+const NoClass = -1
+
 // Begin starts a search by hints of the kind, for a class.
 func (s *Search) Begin(kind, want int) *Search {
 	s.kind, s.want, s.begin, s.seen, s.rest = kind, want, s.Rotor/64, 0, ^uint64(0)
@@ -153,7 +156,8 @@ func (t *Table) Return(s *Search, p uint64, class int) {
 // TakeFree takes a free page and cuts it for the class.
 func (t *Table) TakeFree(s *Search, class int) (uint64, bool) {
 	for {
-		p, ok := t.takeHint(HintFree, &s.Rotor)
+		var low uint64 // the first one: runs come from the high end
+		p, ok := t.takeHint(HintFree, &low)
 		if !ok {
 			return None, false
 		}
