@@ -53,8 +53,8 @@ poison: ## the tests with free blocks filled with a pattern, and looked at befor
 
 .PHONY: torture
 torture: TIME ?= 60s
-torture: ## random SIGKILL storms over all structures for TIME (60s)
-	SHMKIT_TORTURE=$(TIME) go test -run Torture -count=1 -timeout 0 -v ./...
+torture: ## random SIGKILL storms over all structures for TIME (60s), and the long model tests
+	SHMKIT_TORTURE=$(TIME) go test -run 'Torture|Model' -count=1 -timeout 0 -v ./...
 
 .PHONY: fuzz
 fuzz: TIME ?= 30s

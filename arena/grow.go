@@ -20,8 +20,8 @@ func (c *core) grow(n uint64) error {
 	have := g.Pages(committed)
 	least := max(1, n-min(n, c.pages.FreeTail()))
 	if have+least > g.MaxPages {
-		return fmt.Errorf("%w: the arena has %d of at most %d pages of %d bytes, and %d more were wanted",
-			ErrFull, have, g.MaxPages, g.PageSize(), least)
+		return fmt.Errorf("%w: arena %q has %d of at most %d pages of %d bytes, and %d more were wanted",
+			ErrFull, c.seg.Name(), have, g.MaxPages, g.PageSize(), least)
 	}
 	to := min(g.MaxPages, have+max(least, growStep>>g.Shift))
 	err := c.allocate(have, to)

@@ -80,25 +80,37 @@
 // # Blocking
 //
 // Reserve takes no shared lock for blocks up to half a page, and nobody can
-// hold it up: a page that somebody is in is passed by. Runs are made and taken apart under the run lock, one at a time;
-// Reserve comes to that too when it has no page left and freed runs lie about.
-// A stopped process keeps, as long as it is stopped, the page it was taking a
+// hold it up: a page that somebody is in is passed by. Runs are made and taken
+// apart under the run lock, one at a time; Reserve comes to that too when it has
+// no page left and freed runs lie about. A stopped process keeps, as long as it is stopped, the page it was taking a
 // block from; a full arena then waits for it a moment before it says so. What is
 // in its magazines others take when they find nothing else.
 //
 // # Caveats
 //
 // When the arena has reached its limit, ErrFull comes at once and changes
-// nothing; memory freed by anybody is there for everybody again. Pages do not
-// move: an arena full of small blocks has no room for a large run although much
-// of it may be free.
+// nothing; memory freed by anybody is there for everybody again.
+//
+// Pages do not move. An arena full of blocks of one class, of which all but one
+// a page are freed, has all of them for that class again and nothing for any
+// other; where every second page is emptied, half of the arena serves every class
+// and runs of one page. That is all there can be, and the tests find 100 % of it
+// (TestFragment). Runs lie in the smallest gap that is large enough, from the high
+// end; pages for blocks are taken from the low end, so that the two keep apart: at
+// 85 % full, half of it runs, a run of 32 pages finds no place in 12 of 100 looks
+// although 64 pages are free, with first fit in 67 (TestFindRun_Mix).
+//
+// A block is larger than what was asked for by 11.7 % on the mean of all sizes,
+// by a quarter at most up to a third of a page, and by a third just above that,
+// since a page holds two of these whatever their class. What describes the pages
+// takes 1 % of blocks of 64 bytes and more, in arenas from 1 MiB on.
 //
 // Freeing a block twice is refused as long as nobody else has got it in the
 // meantime. No allocator without a generation in every reference can promise
 // more; the records make sure that the structures never do it.
 //
 // The design is that of the slab allocator of nginx, with pages entered one by
-// one in place of its one mutex, midpoint size classes, and two bits a block in
-// place of one. Magazines are those of Bonwick and Adams (Magazines and Vmem,
+// one in place of its one mutex, four size classes to a doubling, and two bits a
+// block in place of one. Magazines are those of Bonwick and Adams (Magazines and Vmem,
 // USENIX 2001), but as hints: what is in them is free for everybody by its bits.
 package slab
