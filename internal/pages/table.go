@@ -196,8 +196,8 @@ func (t *Table) Size(off uint64) (uint64, error) {
 }
 
 // Free gives the block at off back. Of several callers that free the same block
-// one succeeds, and the others get ErrNotAllocated, as long as nobody else has
-// been given the block meanwhile.
+// one succeeds, and the others get ErrNotAllocated, as long as nobody collects the
+// page meanwhile; the block is handed out once in any case.
 func (t *Table) Free(off uint64) error {
 	var at place
 	if err := t.locateIn(off, &at); err != nil {
@@ -210,15 +210,16 @@ func (t *Table) Free(off uint64) error {
 	return nil
 }
 
-// setFreed frees a block, and reports whether it was in use. The used bit is
-// looked at again in the end: somebody else may have freed the block and a third
-// collected it. What remains then is freed without used, which means free.
+// setFreed frees a block, and reports whether it was in use. If somebody else has
+// freed it since we looked, and a third collected it, freed without used remains,
+// which means free. Looking at the used bit again would not tell: once freed is
+// set, it may be a third who has collected what we freed.
 func (t *Table) setFreed(at *place, off uint64) bool {
 	if at.used.Load()&^at.freed.Load()&at.bit == 0 {
 		return false
 	}
 	t.poison(at, off)
-	return at.freed.Or(at.bit)&at.bit == 0 && at.used.Load()&at.bit != 0 // survivor: free, and found by the next collector or a rescan
+	return at.freed.Or(at.bit)&at.bit == 0 // survivor: free, and found by the next collector or a rescan
 }
 
 func notInUse(off uint64) error {
