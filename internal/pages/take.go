@@ -29,10 +29,9 @@ func (t *Table) Leave(p uint64, class int, at *psync.Word64) {
 // Take is Enter for one who will collect: it raises the epoch, so that nobody
 // relies any more on what he believes to be free there. Before he collects: if he
 // dies between his stores, the page is left for him, and rounds of the old epoch
-// must not be good.
+// must not be good. When it fails, the caller clears *at.
 func (t *Table) Take(p uint64, class int, me psync.ID, at *psync.Word64) bool {
 	if !t.Enter(p, class, me, at) {
-		at.Put(0)
 		return false
 	}
 	e := t.entry(p)
@@ -131,7 +130,9 @@ func (t *Table) tryHint(s *Search, sum, leaf *psync.Word64, i, bit, p uint64) (c
 	if w == other {
 		return 0, false
 	}
+	s.At.Put(p + 1) // before the hint goes: who finds none looks who is where
 	if leaf.And(^bit)&bit == 0 {
+		s.At.Put(0)
 		return 0, false // somebody else was faster
 	}
 	t.trim(sum, leaf, i)
@@ -143,6 +144,7 @@ func (t *Table) tryHint(s *Search, sum, leaf *psync.Word64, i, bit, p uint64) (c
 	if w != stale {
 		t.setHint(s.kind, p)
 	}
+	s.At.StoreRelease(0)
 	return 0, false
 }
 
@@ -278,17 +280,16 @@ func (t *Table) Hint(p uint64) {
 // Hold sets the hint of a page whose free blocks a process keeps for itself.
 func (t *Table) Hold(p uint64) { t.setHint(HintHeld, p) }
 
-// Inside reports whether somebody is in page p and could leave it with a block
-// for the class. state changes as that goes on.
+// Inside reports whether page p, which somebody's record names, could serve the
+// class once he is out: he is in it, or about to enter. state changes as that
+// goes on.
 func (t *Table) Inside(p uint64, class int) (state uint64, ok bool) {
 	if !t.has(p) {
 		return 0, false
 	}
 	word := t.entry(p).word.Load()
 	switch kind := word & kindMask; {
-	case word&busy == 0:
-		return 0, false
-	case kind == kindRaw:
+	case kind == kindFree || kind == kindRaw:
 		return word, true
 	case kind < kindClass || int(kind-kindClass) >= len(t.types.classes):
 		return 0, false
