@@ -68,9 +68,14 @@ func TestShare_NotFullAfterLeave(t *testing.T) {
 		var ref uint64
 		var err error
 		all.Go(func() { ref, err = grab(s[2], 96) })
-		time.Sleep(5 * time.Millisecond) // less than anybody waits
+		start := time.Now()
+		time.Sleep(5 * time.Millisecond)
 		table.Leave(0, class, at)
+		inside := time.Since(start)
 		all.Wait()
+		if err != nil && inside > 10*time.Millisecond {
+			continue // longer than anybody waits: we had lost the processor
+		}
 		require.NoError(t, err, "nobody is in the page, and it has a free block")
 		require.NoError(t, s[2].Free(ref))
 	}
