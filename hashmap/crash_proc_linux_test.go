@@ -236,8 +236,9 @@ func TestCrash_Map_Stopped(t *testing.T) {
 			require.GreaterOrEqual(t, len(textOfAll(t, reader)), 3)
 		}
 		if waits && !reported {
-			for g.stalls.Load() == 0 { // the first report comes after a second
-				time.Sleep(time.Millisecond)
+			for limit := time.Now().Add(time.Minute); g.stalls.Load() == 0; time.Sleep(time.Millisecond) {
+				require.Empty(t, done, "a lock was taken from the living")
+				require.True(t, time.Now().Before(limit), "no report; the first one comes after a second")
 			}
 			require.Empty(t, done, "a lock was taken from the living")
 			_, err := g.a.Recover()
