@@ -113,7 +113,6 @@ func (j *job) do(in io.Reader, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, end()) }()
 	if !j.insert {
 		forTime(pass, 1, sequence(j.n, 1), j.round/2)
 	}
@@ -127,6 +126,9 @@ func (j *job) do(in io.Reader, out io.Writer) (err error) {
 		ns, _ = insertAll(pass, 1, half(j.n, 1, true))
 	} else {
 		ns, _ = forTime(pass, 1, sequence(j.n, 1), j.round)
+	}
+	if err := end(); err != nil { // before the result: whoever reads it may look at the arena
+		return err
 	}
 	_, err = fmt.Fprintln(out, ns)
 	return err
