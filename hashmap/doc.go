@@ -11,6 +11,10 @@
 // process may be killed at any instruction: its write has happened whole or not
 // at all, and the next writer of the stripe settles the rest.
 //
+// A write that depends on what is there is one step as well, seen by all
+// processes: LoadOrStore, Swap, LoadAndDelete, CompareAndSwap and CompareAndDelete
+// as sync.Map has them, Compute for any function of the old value, and Add.
+//
 // # Keys and values
 //
 // A key is a string, or a type without pointers, padding and floats, whose equal
@@ -49,11 +53,14 @@
 //
 // # Blocking, full, damaged
 //
-// Load, LoadInto, LoadAppend, All and Len never wait; a read is repeated only
-// because a write to the same bucket was completed. Store and Delete wait for
-// the lock of their stripe as long as its holder lives. When the arena or the
-// map has no room, Store returns ErrFull or ErrNoSpace and the old value stays.
-// A read that meets damage finds nothing and leaves ErrCorrupt in Err.
+// Load, LoadInto, LoadAppend, Contains, All, Keys, Values and Len never wait; a
+// read is repeated only because a write to the same bucket was completed. All
+// others, once they have to write, wait for the lock of their stripe as long as
+// its holder lives. When the arena or the map has no room, whatever stores
+// returns ErrFull or ErrNoSpace and the old value stays. Whatever may write
+// returns ErrReadOnly on an arena opened read-only, also when it would not have
+// written. A read that meets damage finds nothing and leaves ErrCorrupt in Err;
+// the other verbs return it.
 //
 // # Caveats
 //

@@ -69,3 +69,65 @@ func ExampleMap_LoadAppend() {
 	fmt.Println(string(buf), ok)
 	// Output: <h1>hello</h1> true
 }
+
+// Workers of many processes claim jobs: one of them gets each.
+func ExampleMap_LoadOrStore() {
+	name := fmt.Sprintf("example-claim-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	claims, err := hashmap.Create[string, uint32](a, "claims", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for worker := range uint32(3) {
+		owner, taken, err := claims.LoadOrStore("job 17", worker)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println("worker", worker, "finds owner", owner, "taken", taken)
+	}
+	// Output:
+	// worker 0 finds owner 0 taken false
+	// worker 1 finds owner 0 taken true
+	// worker 2 finds owner 0 taken true
+}
+
+// A route loses weight each time its backend fails, and goes with the last of
+// it. The function may be called several times, and only computes.
+func ExampleMap_Compute() {
+	name := fmt.Sprintf("example-compute-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	routes, err := hashmap.Create[string, Route](a, "routes", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := routes.Store("/buy", Route{Backend: 3, Weight: 80}); err != nil {
+		log.Fatal(err)
+	}
+	for range 3 {
+		r, ok, err := routes.Compute("/buy", func(r Route, ok bool) (Route, hashmap.Action) {
+			if !ok {
+				return r, hashmap.Cancel
+			}
+			if r.Weight <= 50 {
+				return r, hashmap.Delete
+			}
+			r.Weight -= 30
+			return r, hashmap.Store
+		})
+		fmt.Println(r, ok, err)
+	}
+	// Output:
+	// {3 50} true <nil>
+	// {0 0} false <nil>
+	// {0 0} false <nil>
+}

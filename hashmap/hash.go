@@ -80,6 +80,15 @@ func equalBytes(key, entry mem.Ptr, n uint64) bool {
 	return mem.Load64(key.Add(n-8)) == mem.Load64(entry.Add(n-8))
 }
 
+// equalValue compares the n bytes of a local value with those of an entry, whose
+// last word goes on with anything.
+func equalValue(v, entry mem.Ptr, n uint64) bool {
+	if n < 8 {
+		return n == 0 || short(v, n) == mem.Load64(entry)&(1<<(8*n)-1)
+	}
+	return equalBytes(v, entry, n)
+}
+
 // What each part of the hash is for: its high bits choose the bucket, bits 16 to
 // 23 are the tag, bits 24 to 43 stand in the slot. The low bits are weak.
 

@@ -14,14 +14,15 @@ import (
 // the iteration ends early, and Err says why.
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
-		var page [bucketSlots]pair[K, V]
+		var keys [bucketSlots]K
+		var values [bucketSlots]V
 		for i := range m.nbucket {
-			n, ok := m.snapshot(i, &page)
+			n, ok := m.snapshot(i, &keys, &values)
 			if !ok {
 				return
 			}
-			for _, p := range page[:n] {
-				if !yield(p.key, p.value) {
+			for j := range n {
+				if !yield(keys[j], values[j]) {
 					return
 				}
 			}
@@ -29,20 +30,63 @@ func (m *Map[K, V]) All() iter.Seq2[K, V] {
 	}
 }
 
-type pair[K comparable, V any] struct {
-	key   K
-	value V
+// Keys is All without the values, which are not even read.
+func (m *Map[K, V]) Keys() iter.Seq[K] {
+	return func(yield func(K) bool) {
+		var keys [bucketSlots]K
+		for i := range m.nbucket {
+			n, ok := m.snapshot(i, &keys, nil)
+			if !ok {
+				return
+			}
+			for j := range n {
+				if !yield(keys[j]) {
+					return
+				}
+			}
+		}
+	}
 }
 
-// snapshot copies the entries of a bucket as they were at one moment. False:
-// the map has ended.
-func (m *Map[K, V]) snapshot(i uint64, page *[bucketSlots]pair[K, V]) (n int, ok bool) {
+// Values is All without the keys.
+func (m *Map[K, V]) Values() iter.Seq[V] {
+	return func(yield func(V) bool) {
+		var values [bucketSlots]V
+		for i := range m.nbucket {
+			n, ok := m.snapshot(i, nil, &values)
+			if !ok {
+				return
+			}
+			for j := range n {
+				if !yield(values[j]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// snapshot copies the entries of a bucket as they were at one moment; keys or
+// values only, if the other is nil. False: the map has ended.
+func (m *Map[K, V]) snapshot(i uint64, keys *[bucketSlots]K, values *[bucketSlots]V) (n int, ok bool) {
 	b := m.bucket(i)
 	for try := 0; ; try++ {
 		f := found{bucket: b, version: b.version.Load()}
 		n := 0
 		for slot := range b.slots {
-			if word := b.slots[slot].Load(); word != 0 && m.copyEntry(&f, word&offsetMask, &page[n]) {
+			word := b.slots[slot].Load()
+			if word == 0 {
+				continue
+			}
+			var k *K
+			var v *V
+			if keys != nil {
+				k = &keys[n]
+			}
+			if values != nil {
+				v = &values[n]
+			}
+			if m.copyEntry(&f, word&offsetMask, k, v) {
 				n++
 			}
 		}
@@ -57,9 +101,9 @@ func (m *Map[K, V]) snapshot(i uint64, page *[bucketSlots]pair[K, V]) (n int, ok
 	}
 }
 
-// copyEntry copies one entry out. False: it can't be one, or the bucket has
-// changed.
-func (m *Map[K, V]) copyEntry(f *found, off uint64, p *pair[K, V]) bool {
+// copyEntry copies the key and the value of one entry out, to where they are
+// wanted. False: it can't be one, or the bucket has changed.
+func (m *Map[K, V]) copyEntry(f *found, off uint64, k *K, v *V) bool {
 	if !m.within(off, entryHeader) {
 		return !m.doubt(f, "an entry at %#x lies outside the data area", off)
 	}
@@ -73,22 +117,35 @@ func (m *Map[K, V]) copyEntry(f *found, off uint64, p *pair[K, V]) bool {
 		return false // do not take memory for a length that is out of date
 	}
 	e = e.Add(entryHeader)
-	if m.textKey {
-		text := make([]byte, n)
-		mem.CopyOut(text, e)
-		mem.SetString(&p.key, text)
-	} else {
-		mem.ReadInto(&p.key, e)
+	if k != nil {
+		m.copyKey(e, n, k)
 	}
-	e = e.Add(pad8(n))
-	if m.bytesValue {
-		b := make([]byte, length)
-		mem.CopyOut(b, e)
-		mem.SetBytes(&p.value, b)
-	} else {
-		mem.ReadInto(&p.value, e)
+	if v != nil {
+		m.copyValue(e.Add(pad8(n)), length, v)
 	}
 	return true
+}
+
+// copyKey copies the n bytes of a key out, to memory of its own if K is a string.
+func (m *Map[K, V]) copyKey(p mem.Ptr, n uint64, k *K) {
+	if !m.textKey {
+		mem.ReadInto(k, p)
+		return
+	}
+	text := make([]byte, n)
+	mem.CopyOut(text, p)
+	mem.SetString(k, text)
+}
+
+// copyValue copies a value of n bytes out, to memory of its own if V is []byte.
+func (m *Map[K, V]) copyValue(p mem.Ptr, n uint64, v *V) {
+	if !m.bytesValue {
+		mem.ReadInto(v, p)
+		return
+	}
+	b := make([]byte, n)
+	mem.CopyOut(b, p)
+	mem.SetBytes(v, b)
 }
 
 func (s *shape) wrongKey(n uint64) bool { return !s.textKey && n != s.keySize }

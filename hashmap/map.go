@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
@@ -119,6 +120,7 @@ func OpenOrCreate[K comparable, V any](a *arena.Arena, name string, o *Options) 
 func newMap[K comparable, V any](a *arena.Arena, obj *arena.Object, s *shape) (*Map[K, V], error) {
 	m := new(Map[K, V])
 	m.shape = *s
+	m.holes = m.comparable(reflect.TypeFor[V]())
 	if err := m.init(slab.Of(a), obj); err != nil {
 		return nil, errors.Join(fmt.Errorf("hashmap %q: %w", obj.Name(), err), obj.Close())
 	}

@@ -20,6 +20,8 @@ type model[K comparable, V any] struct {
 	handles []*Map[K, V] // all on one map; used in turn
 	want    map[K]V
 	same    func(V, V) bool
+	add     func(h *Map[K, V], k K) (sum, delta V, err error) // nil: V is no number
+	sum     func(V, V) V
 	full    int // operations that found no room
 	step    int
 }
@@ -67,11 +69,131 @@ func (m *model[K, V]) delete(k K) {
 	delete(m.want, k)
 }
 
+// failed reports whether a verb has found no room; then nothing has changed.
+func (m *model[K, V]) failed(what string, k K, err error) bool {
+	if errors.Is(err, ErrFull) {
+		m.full++
+		m.load(k)
+		return true
+	}
+	m.claim(err == nil, "%s(%v): %v", what, k, err)
+	return false
+}
+
+// verb carries out one of the verbs that look before they write.
+func (m *model[K, V]) verb(which int, k K, v V) {
+	h := m.handle()
+	want, there := m.want[k]
+	m.claim(h.Contains(k) == there, "Contains(%v), want %v", k, there)
+	switch which % 8 {
+	case 0:
+		got, loaded, err := h.LoadOrStore(k, v)
+		if m.failed("LoadOrStore", k, err) {
+			m.claim(!there, "LoadOrStore(%v): ErrFull, and it is there", k)
+			return
+		}
+		if !there {
+			want, m.want[k] = v, v
+		}
+		m.claim(loaded == there && m.same(got, want), "LoadOrStore(%v) = %v, %v, want %v, %v", k, got, loaded, want, there)
+	case 1:
+		got, loaded, err := h.Swap(k, v)
+		if m.failed("Swap", k, err) {
+			return
+		}
+		m.claim(loaded == there && m.same(got, want), "Swap(%v) = %v, %v, want %v, %v", k, got, loaded, want, there)
+		m.want[k] = v
+	case 2:
+		got, loaded, err := h.LoadAndDelete(k)
+		m.claim(err == nil && loaded == there && m.same(got, want), "LoadAndDelete(%v) = %v, %v, %v, want %v, %v", k, got, loaded, err, want, there)
+		delete(m.want, k)
+	case 3, 4:
+		m.compare(h, k, v, which%8 == 3)
+	case 5, 6:
+		m.compute(h, k, v, Action(which/8%3))
+	case 7:
+		m.count(h, k)
+	}
+}
+
+// compare compares with the value that is there and with v, which may be it.
+func (m *model[K, V]) compare(h *Map[K, V], k K, v V, swap bool) {
+	want, there := m.want[k]
+	for _, old := range []V{v, want} {
+		equal := there && m.same(old, want)
+		if !swap {
+			ok, err := h.CompareAndDelete(k, old)
+			m.claim(err == nil && ok == equal, "CompareAndDelete(%v) = %v, %v, want %v", k, ok, err, equal)
+			if ok {
+				delete(m.want, k)
+				return
+			}
+			continue
+		}
+		ok, err := h.CompareAndSwap(k, old, v)
+		if m.failed("CompareAndSwap", k, err) {
+			m.claim(equal, "CompareAndSwap(%v): ErrFull for a value that is not there", k)
+			return
+		}
+		m.claim(ok == equal, "CompareAndSwap(%v) = %v, want %v", k, ok, equal)
+		if ok {
+			m.want[k] = v
+			return
+		}
+	}
+}
+
+func (m *model[K, V]) compute(h *Map[K, V], k K, v V, what Action) {
+	want, there := m.want[k]
+	calls := 0
+	got, ok, err := h.Compute(k, func(old V, ok bool) (V, Action) {
+		calls++
+		m.claim(ok == there && m.same(old, want), "Compute(%v) gives %v, %v, want %v, %v", k, old, ok, want, there)
+		return v, what
+	})
+	m.claim(calls == 1, "Compute(%v): %d calls", k, calls)
+	if m.failed("Compute", k, err) {
+		return
+	}
+	switch what {
+	case Store:
+		want, there = v, true
+		m.want[k] = v
+	case Delete:
+		want, there = *new(V), false
+		delete(m.want, k)
+	}
+	m.claim(ok == there && m.same(got, want), "Compute(%v) = %v, %v, want %v, %v", k, got, ok, want, there)
+}
+
+func (m *model[K, V]) count(h *Map[K, V], k K) {
+	if m.add == nil {
+		return
+	}
+	got, delta, err := m.add(h, k)
+	if m.failed("Add", k, err) {
+		return
+	}
+	want := m.sum(m.want[k], delta)
+	m.claim(m.same(got, want), "Add(%v) = %v, want %v", k, got, want)
+	m.want[k] = want
+}
+
 func (m *model[K, V]) all() {
 	h := m.handle()
 	got := maps.Collect(h.All())
 	m.claim(maps.EqualFunc(m.want, got, m.same), "All: %d entries, want %d", len(got), len(m.want))
 	m.claim(h.Len() == len(m.want), "Len() = %d, want %d", h.Len(), len(m.want))
+	n := 0
+	for k := range h.Keys() {
+		_, there := m.want[k]
+		m.claim(there, "Keys: %v, which is not there", k)
+		n++
+	}
+	for range h.Values() {
+		n++
+	}
+	m.claim(n == 2*len(m.want), "Keys and Values: %d, want %d of each", n, len(m.want))
 	require.NoError(m.t, h.Check())
 }
 
@@ -81,9 +203,11 @@ func (m *model[K, V]) run(r *rand.Rand, n int, key func() K, value func() V) {
 	for i := range n {
 		k := key()
 		switch p := r.IntN(100); {
-		case p < 35:
+		case p < 20:
 			m.load(k)
-		case p < 65+20*(i/2000%2):
+		case p < 45:
+			m.verb(r.IntN(8*3), k, value())
+		case p < 70+15*(i/2000%2):
 			m.store(k, value())
 		default:
 			m.delete(k)
@@ -135,11 +259,22 @@ func TestModel_Fixed(t *testing.T) {
 
 func sameInt(a, b uint32) bool { return a == b }
 
+// counted has the model add numbers.
+func counted[K comparable](r *rand.Rand, m *model[K, uint32]) *model[K, uint32] {
+	m.sum = func(a, b uint32) uint32 { return a + b }
+	m.add = func(h *Map[K, uint32], k K) (sum, delta uint32, err error) {
+		delta = r.Uint32()
+		sum, err = Add(h, k, delta)
+		return sum, delta, err
+	}
+	return m
+}
+
 // Every key has the same hash: one chain, whose stripe is full most of the time.
 func TestModel_ConstantHash(t *testing.T) {
 	r := seeded(t)
 	a := shmtest.Heap(t, roomy)
-	m := newModel(t, sameInt, create[string, uint32](t, a, "m", nil), open[string, uint32](t, a, "m"))
+	m := counted(r, newModel(t, sameInt, create[string, uint32](t, a, "m", nil), open[string, uint32](t, a, "m")))
 	collide(t, 16, &m.handles[0].table, &m.handles[1].table)
 	m.run(r, 50_000, func() string { return key16(r.IntN(150)) }, r.Uint32)
 	require.NotZero(t, m.full)
@@ -151,7 +286,7 @@ func TestModel_WeakHash(t *testing.T) {
 	for _, weak := range []secrets{{}, {2: 1}, {2: 1 << 60}, {2: 1 << 20}} {
 		r := seeded(t)
 		a := shmtest.Heap(t, roomy)
-		m := newModel(t, sameInt, create[[2]uint64, uint32](t, a, "m", &Options{Capacity: 400}))
+		m := counted(r, newModel(t, sameInt, create[[2]uint64, uint32](t, a, "m", &Options{Capacity: 400})))
 		weaken(t, weak, &m.handles[0].table)
 		m.run(r, 20_000, func() [2]uint64 { return [2]uint64{r.Uint64N(16), r.Uint64N(16)} }, r.Uint32)
 	}
@@ -161,7 +296,7 @@ func TestModel_WeakHash(t *testing.T) {
 func TestModel_NearKeys(t *testing.T) {
 	r := seeded(t)
 	a := shmtest.Heap(t, roomy)
-	m := newModel(t, sameInt, create[[2]uint64, uint32](t, a, "m", nil))
+	m := counted(r, newModel(t, sameInt, create[[2]uint64, uint32](t, a, "m", nil)))
 	collide(t, 16, &m.handles[0].table)
 	m.run(r, 50_000, func() [2]uint64 { return [2]uint64{r.Uint64N(8), r.Uint64N(8)} }, r.Uint32)
 	require.Zero(t, m.full)
@@ -186,7 +321,7 @@ func FuzzMapOps(f *testing.F) {
 	f.Add(append([]byte{1, 0}, bytes.Repeat([]byte{1, 7, 1, 8, 2, 7}, 40)...))
 	long := []byte{1, 1}
 	for i := range 200 {
-		long = append(long, byte(i%5), byte(i*3))
+		long = append(long, byte(i%6), byte(i*3))
 	}
 	f.Add(long)
 	f.Fuzz(func(t *testing.T, ops []byte) {
@@ -203,7 +338,7 @@ func FuzzMapOps(f *testing.F) {
 			if ops[0]%2 == 1 {
 				k = key16(int(ops[i+1]))
 			}
-			switch ops[i] % 5 {
+			switch ops[i] % 6 {
 			case 0:
 				m.load(k)
 			case 1, 2:
@@ -212,6 +347,8 @@ func FuzzMapOps(f *testing.F) {
 				m.delete(k)
 			case 4:
 				m.all()
+			case 5:
+				m.verb(int(ops[i]/6), k, bytes.Repeat(ops[i+1:i+2], int(ops[i]>>2)))
 			}
 		}
 		m.all()

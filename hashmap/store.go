@@ -28,29 +28,41 @@ import (
 // if this process is killed at once; when it returns an error the old value is.
 func (m *Map[K, V]) Store(k K, v V) error {
 	key, n := m.key(&k)
-	size := m.valueSize
-	if m.bytesValue {
-		size = uint64(len(mem.AsBytes(&v)))
-	}
-	if err := m.checkSizes(n, size); err != nil {
-		return err
-	}
-	op, err := m.slab.Begin()
+	op, ref, err := m.begin(key, n, &v)
 	if err != nil {
 		return err
 	}
 	defer op.End()
-	ref, err := op.Reserve(entryHeader + pad8(n) + size)
-	if err != nil {
-		return fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
+	return m.put(&op, key, n, hashKey(key, n, &m.secrets), ref)
+}
+
+// begin starts a write. It reserves a block and fills it with a new entry; with
+// v nil there is none, and ref is 0. If it returns nil, op is to be ended.
+func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, err error) {
+	size := m.valueSize
+	if m.bytesValue {
+		size = 0
+		if v != nil {
+			size = uint64(len(mem.AsBytes(v)))
+		}
+	}
+	if err = m.checkSizes(n, size); err != nil {
+		return op, 0, err
+	}
+	if op, err = m.slab.Begin(); err != nil || v == nil {
+		return op, 0, err
+	}
+	if ref, err = op.Reserve(entryHeader + pad8(n) + size); err != nil {
+		op.End()
+		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
 	value := fillKey(m.base.Add(ref), key, n, size)
 	if m.bytesValue {
-		mem.CopyIn(value, mem.AsBytes(&v))
+		mem.CopyIn(value, mem.AsBytes(v))
 	} else {
-		mem.Write(value, &v)
+		mem.Write(value, v)
 	}
-	return m.put(&op, key, n, hashKey(key, n, &m.secrets), ref)
+	return op, ref, nil
 }
 
 func (t *table) checkSizes(n, size uint64) error {
@@ -78,10 +90,7 @@ func fillKey(e, key mem.Ptr, n, size uint64) mem.Ptr {
 // Delete removes a key and reports whether it was there.
 func (m *Map[K, V]) Delete(k K) (bool, error) {
 	key, n := m.key(&k)
-	if err := m.checkSizes(n, 0); err != nil {
-		return false, err
-	}
-	op, err := m.slab.Begin()
+	op, _, err := m.begin(key, n, nil)
 	if err != nil {
 		return false, err
 	}
@@ -90,7 +99,7 @@ func (m *Map[K, V]) Delete(k K) (bool, error) {
 }
 
 // put links a filled entry.
-func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) (err error) {
+func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) error {
 	g, err := t.lock(h)
 	if err != nil {
 		return err
@@ -100,18 +109,7 @@ func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) (err error) {
 	if err != nil {
 		return err
 	}
-	c := intent.Change{New: ref | slotBits(h)<<offsetBits}
-	if at.old == 0 {
-		if at, err = t.freeSlot(h); err != nil {
-			return err
-		}
-		c.Count, c.After = g.countAt(), g.stripe.count.Load()+1
-		tags := &at.bucket.tags
-		shift := 8 * at.slot
-		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, which nobody misses
-	}
-	g.apply(op, at, &c)
-	return nil
+	return g.link(op, at, h, ref)
 }
 
 // remove unlinks the entry of a key.
@@ -125,8 +123,30 @@ func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
 	if err != nil || at.old == 0 {
 		return false, err
 	}
-	g.apply(op, at, &intent.Change{Count: g.countAt(), After: g.stripe.count.Load() - 1})
+	g.unlink(op, at)
 	return true, nil
+}
+
+// link links a filled entry where locate has found the key, or in a free slot
+// if it has not.
+func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
+	c := intent.Change{New: ref | slotBits(h)<<offsetBits}
+	if at.old == 0 {
+		if at, err = g.t.freeSlot(h); err != nil {
+			return err
+		}
+		c.Count, c.After = g.countAt(), g.stripe.count.Load()+1
+		tags := &at.bucket.tags
+		shift := 8 * at.slot
+		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, which nobody misses
+	}
+	g.apply(op, at, &c)
+	return nil
+}
+
+// unlink unlinks the entry that locate has found.
+func (g *guard) unlink(op *slab.Op, at place) {
+	g.apply(op, at, &intent.Change{Count: g.countAt(), After: g.stripe.count.Load() - 1})
 }
 
 // guard is a locked stripe.

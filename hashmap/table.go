@@ -37,6 +37,7 @@ type table struct {
 	slab       *slab.Slab
 	floor      *arena.Floor
 	damage     atomic.Pointer[error] // first damage seen
+	holes      error                 // why values can't be compared; nil: they can
 }
 
 // init fills the table in. What the header says is checked against the size of

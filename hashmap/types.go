@@ -73,4 +73,14 @@ func (s *shape) describeValue(t reflect.Type) (uint64, error) {
 	return info.Fingerprint, err
 }
 
+// comparable returns nil if equal values have equal bytes, and these are the
+// same in every copy. Floating-point numbers count as their bits; padding has
+// none that a copy would keep.
+func (s *shape) comparable(v reflect.Type) error {
+	if s.bytesValue {
+		return nil
+	}
+	return mem.PaddingFree(v)
+}
+
 func pad8(n uint64) uint64 { return (n + 7) &^ 7 }
