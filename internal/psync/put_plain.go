@@ -2,7 +2,11 @@
 
 package psync
 
-import "github.com/shmkit/shmkit/internal/fault"
+import (
+	"sync/atomic"
+
+	"github.com/shmkit/shmkit/internal/fault"
+)
 
 // Put is a plain store for a word that nobody relies on before a later store by
 // the same thread publishes it: the fields of a record before its op, a tag
@@ -19,11 +23,13 @@ func (w *Word64) Put(x uint64) {
 // loads of other words, so it is not for a word by which two wait for each other
 // ("I store mine, then I look at yours").
 //
-// It is one plain instruction. The compiler keeps the order of stores to
-// different words, and merges only stores to words side by side; that it does
-// so is what TestPut_Order looks at.
+// It is a plain store behind an atomic load, which costs next to nothing, and
+// which the compiler leaves where it is. Without it, a store to a word is left
+// out if another one to the same word follows with nothing but stores between
+// them. TestPut_Order looks at the machine code.
 func (w *Word64) StoreRelease(x uint64) {
 	fault.Tick()
+	_ = atomic.LoadUint64(&w.v)
 	w.v = x
 }
 
