@@ -19,7 +19,7 @@
 //
 // # Terms
 //
-//   - Block: memory of one of about twenty size classes, or a run.
+//   - Block: memory of one of 25 to 41 size classes, by the page's size, or a run.
 //   - Run: consecutive pages for a block larger than half a page.
 //   - Magazine: free blocks of one class that a process keeps at hand, in its own
 //     memory, as rounds: blocks of one page, and the page's epoch, which tells

@@ -29,8 +29,11 @@ func TestCrash_Object(t *testing.T) {
 				seg := shmtest.Segment(t, queueOptions)
 				q, err := slab.Create[queue](shmtest.OnSegment(t, seg, nil), "q", nil)
 				require.NoError(t, err)
-				require.NoError(t, put(q, "first"))
-				require.NoError(t, put(q, "second"))
+				for _, text := range []string{"gone", "first", "second"} {
+					require.NoError(t, put(q, text))
+				}
+				_, _, err = take(q) // its block is the next one to be handed out, by a round of our own
+				require.NoError(t, err)
 				return &shmtest.Run{
 					Segment: seg,
 					Do:      func() { require.NoError(t, s.do(q)) },
