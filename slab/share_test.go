@@ -341,3 +341,24 @@ func TestReadOnly(t *testing.T) {
 	require.ErrorIs(t, s.Free(4096), arena.ErrReadOnly)
 	require.NoError(t, b.Close())
 }
+
+// A block that was freed while an open record names it is not handed out before
+// the record is closed, not even by who has freed it: settling the record may
+// free it once more (B1).
+func TestShare_FreedAndNamed(t *testing.T) {
+	one, other := two(t, small(4096))
+	op, err := one.Begin()
+	require.NoError(t, err)
+	ref, err := op.Reserve(1000)
+	require.NoError(t, err)
+	freed := other.Free(ref)
+	all := reserveAll(t, other, 1000)
+	op.Record.Close()
+	op.End()
+	require.NoError(t, freed)
+	require.NotContains(t, all, ref)
+	got, err := grab(other, 1000)
+	require.NoError(t, err)
+	require.Equal(t, ref, got)
+	freeAll(t, other, append(all, got))
+}

@@ -34,3 +34,31 @@ for safeguard in NOEPOCH EPOCHLATE EPOCHOUT WORDFIRST READCLOSED BUSYPUSH NOQUAR
 done
 expect 1 magazine -DG=2 -DTOPS=0 -DEARLYPOP
 expect 1 magazine -DG=2 -DTOPS=0 -DEARLYPOP -DHARM
+
+# growth: double and split; a dead split under a doubling; two stripes; two that split the same; with a second writer
+expect 0 grow -DKILLS=0
+expect 0 grow -DKILLS=2 -DN1=0
+expect 0 grow -DKILLS=2 -DNOREADER
+expect 0 grow -DD0=1 -DN0=1
+expect 0 grow -DKILLS=2 -DD0=1 -DDMAX=2 -DA0=SPLIT -DN0=1 -DA1=DOUBLE -DNOREADER
+expect 0 grow -DSTRIPES=2 -DNB=11 -DD0=2 -DDMAX=2 -DA0=SPLIT -DA1=SPLIT1 -DN0=1
+expect 0 grow -DD0=1 -DN0=1 -DA1=SPLIT
+expect 0 grow -DKEEP -DD0=1 -DN0=1 # the option that lost
+expect 0 grow -DKEEP -DKILLS=0
+for safeguard in NOROOTVER BUMPFIRST DBUMPFIRST FREEFIRST DFREEFIRST FREEENTRIES; do
+	expect 1 grow -DKILLS=0 -DN1=0 -D$safeguard
+done
+for safeguard in NOREREAD NOPATHVER LOCKINSEG; do expect 1 grow -DKILLS=0 -DNOREADER -D$safeguard; done
+expect 1 grow -DN1=0 -DREPAIRNOBUMP
+for safeguard in NORECORD LASTWORD RESLATE; do expect 1 grow -DN1=0 -DNOREADER -D$safeguard; done
+expect 1 grow -DKILLS=0 -DD0=1 -DN0=1 -DSCR=2 -DORDER
+expect 1 grow -DKILLS=0 -DD0=1 -DDMAX=2 -DA0=SPLIT -DN0=1 -DA1=DOUBLE -DNOREADER -DNODIRLOCK
+expect 1 grow -DKILLS=0 -DD0=1 -DN0=1 -DKEEP -DPURGEFIRST
+
+expect 0 swap -DKILLS=0
+expect 0 swap -DA1=WORK
+expect 0 swap -DA1=STORE0
+expect 0 swap -DN1=2 -DNOREADER
+expect 0 swap -DKILLS=2 -DNOREADER
+for safeguard in NOROOTVER NOREREAD NOSTRIPE BUMPLATE DUPWORD PARENTFIRST; do expect 1 swap -DKILLS=0 -D$safeguard; done
+for safeguard in REPAIRNOBUMP NONAMED NOLIST OWNLOCK LINKALLOC BUILDFIRST GRAVEFIRST; do expect 1 swap -D$safeguard; done
