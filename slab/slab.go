@@ -47,6 +47,7 @@ func newSlab(a *arena.Arena, f *arena.Floor) *Slab {
 		// not meet on the same pages.
 		l.search = pages.Search{
 			Me: s.me, At: f.Records.Record(s.me.Slot(), i).Inside(),
+			Home:  uint64(s.me.Slot()) * 37,
 			Rotor: uint64(s.me.Slot())*1021 + uint64(i)*257,
 		}
 	}

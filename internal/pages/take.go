@@ -45,6 +45,7 @@ type Search struct {
 	Me psync.ID
 	At *psync.Word64
 
+	Home  uint64 // hint word to look for free pages from on
 	Rotor uint64 // page to begin with
 	kind  int    // of the hints
 	want  int    // class
@@ -155,21 +156,42 @@ func (t *Table) Return(s *Search, p uint64, class int) {
 	t.setHint(s.kind, p)
 }
 
-// TakeFree takes a free page and cuts it for the class.
+// TakeFree takes a free page and cuts it for the class. Each process goes on from
+// where it was, and begins at a place of its own: the entries of two neighbouring
+// pages share a cache line.
 func (t *Table) TakeFree(s *Search, class int) (uint64, bool) {
-	for {
-		var low uint64 // the first one: runs come from the high end
-		p, ok := t.takeHint(HintFree, &low)
-		if !ok {
-			return None, false
+	words := (t.Pages() + 63) / 64
+	for n := uint64(0); n < words; n++ {
+		at := (s.Home + n) % words
+		group, i := at/64, at%64
+		sum := t.summary(HintFree, group)
+		if sum.Load() == 0 {
+			n += min(64-i, words-at) - 1 // none in this group
+			continue
 		}
-		s.At.Put(p + 1)
-		if t.entry(p).word.CompareAndSwap(kindFree, uint64(s.Me)|busy|kindRaw) { // survivor: a raw page of the dead, made free
-			t.cut(p, class, s.Me)
-			return p, true
+		leaf := t.leaf(HintFree, group, i)
+		for w := leaf.Load(); w != 0; w &= w - 1 {
+			if p := at*64 + lowest(w); t.takeFree(s, sum, leaf, i, p, class) {
+				s.Home = at
+				return p, true
+			}
 		}
-		s.At.Put(0)
 	}
+	return None, false
+}
+
+func (t *Table) takeFree(s *Search, sum, leaf *psync.Word64, i, p uint64, class int) bool {
+	bit := uint64(1) << (p % 64)
+	s.At.Put(p + 1) // before the hint goes: who finds none looks who is where
+	if leaf.And(^bit)&bit != 0 {
+		t.trim(sum, leaf, i)
+		if t.has(p) && t.entry(p).word.CompareAndSwap(kindFree, uint64(s.Me)|busy|kindRaw) { // survivor: a raw page of the dead, made free
+			t.cut(p, class, s.Me)
+			return true
+		}
+	}
+	s.At.StoreRelease(0)
+	return false
 }
 
 // cut makes a raw page one of the class, with no block used.
