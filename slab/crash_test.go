@@ -255,10 +255,13 @@ func sceneFull(t *testing.T) *scene {
 	s.a = shmtest.OnSegment(t, s.seg, nil)
 	s.c = mustOpenCells(t, s.a, sceneCells)
 	require.EqualValues(t, 1, s.c.s.Floor().Deaths.Load())
-	for i := range 14 {
-		_ = s.c.put(i, 2000, 1)
+	// To the brim: which pages are half full depends on the lanes.
+	for i := range 20 {
+		if s.c.put(i, 2000, 1) != nil {
+			break
+		}
 	}
-	for i := 14; i < 20; i++ {
+	for i := 20; i < sceneCells; i++ {
 		_ = s.c.put(i, 1000, 1)
 	}
 	s.before, s.after = s.cells(), s.cells()
