@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/shmkit/shmkit/internal/mem"
 )
@@ -106,15 +107,30 @@ func (t *Table) Attach(settle func(me *Owner, dead ID) error) (*Owner, error) {
 			return o, nil
 		case refused != nil:
 			return nil, fmt.Errorf("%w: all %d are in use or wait for recovery (%w)", ErrNoSlot, t.n, refused)
-		case round == attachRounds || t.changes() == before: // otherwise a free slot may have moved past us
+		case round == attachRounds || t.changes() == before && !t.moving(): // otherwise a free slot may have moved past us
 			return nil, fmt.Errorf("%w: all %d are in use", ErrNoSlot, t.n)
 		}
+		time.Sleep(time.Duration(round) * 50 * time.Microsecond)
 	}
 }
 
 // attachRounds bounds how often Attach looks for a slot while others come and
-// go.
+// go: 10 ms, since one of them may be stopped.
 const attachRounds = 20
+
+// moving reports whether anybody is coming, leaving or mending: he may hold a
+// byte of a slot that is about to be free.
+func (t *Table) moving() bool {
+	for s := range t.n {
+		if state := t.state(s); state != slotLive && state != slotRetired {
+			return true
+		}
+		if held, err := t.locks.Held(claimByte+uint64(s), 1); held && err == nil {
+			return true
+		}
+	}
+	return false
+}
 
 // changes returns a number that is another one after anybody came or went.
 func (t *Table) changes() (sum uint64) {
