@@ -111,18 +111,21 @@ func (c *checker) objects() {
 		if err != nil {
 			c.problem("%v", err)
 		}
+		c.tree(o)
 	}
 }
 
-func (c *checker) refer(ref uint64, from string, arg int) {
+// refer counts a reference, and returns the block, nil if that is none.
+func (c *checker) refer(ref uint64, from string, arg int) *blockState {
 	b := c.blocks[ref]
 	if b == nil {
 		c.problem("%s refers to %#x, which is not a block in use", fmt.Sprintf(from, arg), ref)
-		return
+		return nil
 	}
 	if b.refs++; b.refs > 1 {
 		c.problem("%s refers to the block at %#x, and so does something else", fmt.Sprintf(from, arg), ref)
 	}
+	return b
 }
 
 // inFlight marks what open records name.

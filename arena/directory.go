@@ -261,10 +261,10 @@ func (a *Arena) collect() error {
 		if a.object(o).ref.Load() == 0 || a.named(o) {
 			continue
 		}
-		from := uint64(0)
+		at := cursor{}
 		for more := true; more; {
 			err := a.locked(func() (err error) {
-				more, err = a.collectObject(r, o, &from)
+				more, err = a.collectObject(r, o, &at)
 				return err
 			})
 			if err != nil {
@@ -290,34 +290,54 @@ func (a *Arena) sweep() error {
 // collectBatch bounds how long the directory is locked.
 const collectBatch = 512
 
+// cursor says how far the collection of one object has come. Meanwhile somebody
+// else may have completed it, and there may be another object in the entry.
+type cursor struct {
+	state uint64 // of the object
+	dir   uint64 // of a tree: the directory that is being emptied
+	from  uint64 // the group, or the word of dir, before which all is freed
+}
+
 // collectObject frees up to a batch of blocks of object o if it is garbage, and
-// reports whether there is more to free. The blocks before group *from are freed.
-func (a *Arena) collectObject(r *intent.Record, o int, from *uint64) (more bool, err error) {
+// reports whether there is more to free. The blocks before the cursor are freed.
+func (a *Arena) collectObject(r *intent.Record, o int, at *cursor) (more bool, err error) {
 	e := a.object(o)
 	root := e.ref.Load()
 	if root == 0 || a.named(o) {
 		return false, nil
 	}
-	if state := e.state.Load(); state&stateMask == objectLive {
-		e.state.Store(state&^stateMask + stateMask + 1 | objectRemoved) // survivor: sees it removed; handles do too
+	state := e.state.Load()
+	if state&stateMask == objectLive {
+		state = state&^stateMask + stateMask + 1 | objectRemoved
+		e.state.Store(state) // survivor: sees it removed; handles do too
 	}
 	if a.pinned(o) {
 		return false, nil
 	}
+	if at.state != state {
+		*at = cursor{state: state}
+	}
 	left := collectBatch
-	err = a.traced(o, *from, func(g, at uint64, word *psync.Word64) bool {
-		*from = g
-		if w := word.Load(); w != 0 {
-			a.records.Apply(r, &intent.Change{Lock: dirOff, Target: at, Old: w})
-			left--
-		}
-		return left > 0
-	})
-	if err != nil || left == 0 {
+	if err = a.collectGroups(r, o, at, &left); err == nil && left > 0 {
+		err = a.collectTree(r, o, at, &left)
+	}
+	if err != nil || left <= 0 {
 		return err == nil, err
 	}
 	a.records.Apply(r, &intent.Change{Lock: dirOff, Target: a.objectAt(o), Old: root})
 	return false, nil
+}
+
+// collectGroups frees the blocks that groups of reference words lead to.
+func (a *Arena) collectGroups(r *intent.Record, o int, at *cursor, left *int) error {
+	return a.traced(o, at.from, func(g, off uint64, word *psync.Word64) bool {
+		at.from = g
+		if w := word.Load(); w != 0 {
+			a.records.Apply(r, &intent.Change{Lock: dirOff, Target: off, Old: w})
+			*left--
+		}
+		return *left > 0
+	})
 }
 
 // named reports whether a name leads to the object.
@@ -337,7 +357,7 @@ func (c *core) traced(o int, from uint64, visit func(g, at uint64, word *psync.W
 	root, size := e.ref.Load()&intent.RefMask, e.size.Load()
 	first, count := e.traceOff.Load(), e.traceCount.Load()
 	stride, per := e.traceShape.Load()>>32, e.traceShape.Load()&0xffffffff
-	if count == 0 {
+	if count == 0 || count&traceTree != 0 {
 		return nil
 	}
 	if (first|stride)&7 != 0 || per*8 > stride || first > size || per*8 > size-first || count-1 > (size-first-per*8)/max(stride, 1) {

@@ -72,12 +72,17 @@ func (a *Arena) joinLocked() error {
 			return err
 		}
 	}
-	if a.owner, err = a.slots.Attach(a.settle); err != nil {
+	settle := func(me *psync.Owner, dead psync.ID) error {
+		a.records.SetOwner(me) // nobody else is at work in this attach yet
+		return a.settle(me, dead)
+	}
+	if a.owner, err = a.slots.Attach(settle); err != nil {
 		if errors.Is(err, psync.ErrNoSlot) {
 			err = fmt.Errorf("%w: %w", ErrBusy, err)
 		}
 		return err
 	}
+	a.records.SetOwner(a.owner)
 	a.writes = true
 	a.owner.Stalled = a.stalled
 	a.pool = a.records.NewPool(a.owner.ID().Slot())

@@ -26,10 +26,20 @@ type Spec struct {
 
 // Trace says where in its root block an object keeps references to other
 // blocks: Count groups, Stride bytes apart from First on, of Words reference
-// words each. It is stored with the object, so that anybody can account for its
-// blocks and free them, whatever structures he knows.
+// words each. Or it keeps them in a tree, whose head is at First: then only that
+// and Tree are set. It is stored with the object, so that anybody can account for
+// its blocks and free them, whatever structures he knows.
 type Trace struct {
 	First, Stride, Words, Count uint64
+	Tree                        bool
+}
+
+// count is what the object entry says of groups.
+func (t *Trace) count() uint64 {
+	if t.Tree {
+		return traceTree
+	}
+	return t.Count
 }
 
 // Object is a handle on an object. On a writable arena it keeps the object's
@@ -242,7 +252,7 @@ func (a *Arena) enterObject(r *intent.Record, o int, ref uint64, text string, s 
 	e.size.Store(s.Size)
 	e.traceOff.Store(s.Trace.First)
 	e.traceShape.Store(s.Trace.Stride<<32 | s.Trace.Words)
-	e.traceCount.Store(s.Trace.Count)
+	e.traceCount.Store(s.Trace.count())
 	open := e.state.Load()&^stateMask + stateMask + 1 | objectLive
 	e.state.Store(open)                                                               // survivor: a free entry, since ref is 0
 	a.records.Apply(r, &intent.Change{Lock: dirOff, Target: a.objectAt(o), New: ref}) // survivor: garbage

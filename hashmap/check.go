@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/tree"
 )
 
 // Check reads the whole map and compares what is stored twice: every entry has
@@ -14,43 +15,70 @@ func (m *Map[K, V]) Check() error {
 	if err := m.err(); err != nil {
 		return err
 	}
-	for i := uint64(0); i < m.nbucket; i += 1 << m.stripeBits {
-		if err := m.checkStripe(i); err != nil {
-			return fmt.Errorf("hashmap %q: %w: %w", m.object.Name(), ErrCorrupt, err)
+	d, err := m.look()
+	if err == nil && d.Bits != 0 {
+		err = m.checkTree(d)
+	}
+	if err != nil {
+		return fmt.Errorf("hashmap %q: %w: %w", m.object.Name(), ErrCorrupt, err)
+	}
+	return nil
+}
+
+func (t *table) checkTree(d *tree.Dir) error {
+	counts := make([]uint64, t.plan.stripes())
+	for i := uint64(0); i < d.Len(); {
+		h := i << (64 - d.Bits)
+		s, ok := t.segment(d.At(i).Load(), d)
+		if !ok || s.Depth < t.plan.stripeBits {
+			return fmt.Errorf("word %d of the directory is %#x", i, s.Word)
+		}
+		first, n := d.Range(h, s.Depth)
+		for j := range n {
+			if word := d.At(first + j).Load(); word != s.Word || first != i {
+				return fmt.Errorf("word %d of the directory is %#x, not %#x as word %d", first+j, word, s.Word, i)
+			}
+		}
+		count, err := t.checkSegment(h, &s)
+		if err != nil {
+			return fmt.Errorf("segment of words %d to %d: %w", i, i+n-1, err)
+		}
+		counts[t.plan.stripeOf(h)] += count
+		i += n
+	}
+	for i, n := range counts {
+		if count := t.stripe(t.stripeOff + uint64(i)*stripeSize).count[tree.SideOf(d.Version)].Load(); count != n {
+			return fmt.Errorf("stripe %d counts %d entries, has %d", i, count, n)
 		}
 	}
 	return nil
 }
 
-func (t *table) checkStripe(first uint64) error {
-	n := uint64(0)
+func (t *table) checkSegment(from uint64, s *tree.Segment) (n uint64, err error) {
 	seen := make(map[string]bool)
-	for i := first; i < first+1<<t.stripeBits; i++ {
-		b := t.bucket(i)
+	for i := range s.Buckets {
+		b := t.bucket(s, i)
 		for slot := range b.slots {
 			word := b.slots[slot].Load()
 			if word == 0 {
 				continue
 			}
-			key, err := t.checkSlot(i, uint64(slot), word)
+			key, err := t.checkSlot(from, s, i, uint64(slot), word)
 			if err != nil {
-				return fmt.Errorf("bucket %d, slot %d: %w", i, slot, err)
+				return 0, fmt.Errorf("bucket %d, slot %d: %w", i, slot, err)
 			}
 			if seen[key] {
-				return fmt.Errorf("bucket %d, slot %d: key %q is there twice", i, slot, key)
+				return 0, fmt.Errorf("bucket %d, slot %d: key %q is there twice", i, slot, key)
 			}
 			seen[key] = true
 			n++
 		}
 	}
-	if count := mem.Cast[stripe](t.base.Add(t.stripeAt(first))).count.Load(); count != n {
-		return fmt.Errorf("stripe of bucket %d counts %d entries, has %d", first, count, n)
-	}
-	return nil
+	return n, nil
 }
 
 // checkSlot compares a slot with the entry it leads to and returns the key.
-func (t *table) checkSlot(i, slot, word uint64) (string, error) {
+func (t *table) checkSlot(from uint64, s *tree.Segment, i, slot, word uint64) (string, error) {
 	off := word & offsetMask
 	if !t.within(off, entryHeader) {
 		return "", fmt.Errorf("the entry at %#x lies outside the data area", off)
@@ -63,15 +91,15 @@ func (t *table) checkSlot(i, slot, word uint64) (string, error) {
 	key := make([]byte, n)
 	mem.CopyOut(key, t.base.Add(off+entryHeader))
 	h := hashKey(mem.PtrOf(key), n, &t.secrets)
-	if word>>offsetBits != slotBits(h) || t.bucket(i).tags.Load()>>(8*slot)&0xff != tagOf(h) {
+	if word>>offsetBits != slotBits(h) || t.bucket(s, i).tags.Load()>>(8*slot)&0xff != tagOf(h) {
 		return "", fmt.Errorf("tag or hash bits are not those of key %q", key)
 	}
-	for at := t.bucketOf(h); at != i; at = t.next(at) {
-		if t.bucket(at).tags.Load() < overflowed {
+	if (h^from)>>1>>(63-s.Depth) != 0 {
+		return "", fmt.Errorf("key %q belongs to another segment", key)
+	}
+	for at := homeOf(h, s.Buckets); at != i; at = next(s, at) {
+		if t.bucket(s, at).tags.Load() < overflowed {
 			return "", fmt.Errorf("key %q is not found: its chain ends at bucket %d", key, at)
-		}
-		if at>>t.stripeBits != i>>t.stripeBits {
-			return "", fmt.Errorf("key %q belongs to another stripe", key)
 		}
 	}
 	return string(key), nil

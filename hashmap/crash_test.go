@@ -282,7 +282,7 @@ func TestCrash_Map_Collect(t *testing.T) {
 
 // An operation that fails leaves nothing, wherever it is cut off.
 func TestCrash_Map_Full(t *testing.T) {
-	n := bucketSlots << 4
+	n := fullSegment(t)
 	full := several(n)
 	do := func(m *Map[string, []byte]) error {
 		if err := m.Store(key16(n), nil); !errors.Is(err, ErrFull) {
@@ -290,9 +290,14 @@ func TestCrash_Map_Full(t *testing.T) {
 		}
 		return nil
 	}
-	s := scene{chain: true, before: full, do: do, after: full}
-	s.enter = func(m *Map[string, []byte]) { require.Equal(t, 4, int(m.stripeBits)) }
-	eachTick(t, &s)
+	eachTick(t, &scene{chain: true, before: full, do: do, after: full})
+}
+
+// fullSegment returns how many keys with one hash go into the map of a scene.
+func fullSegment(t *testing.T) int {
+	m, err := Create[string, []byte](shmtest.Heap(t, tiny, shmtest.Unchecked), "m", &Options{Capacity: 50})
+	require.NoError(t, err)
+	return int(bucketSlots * m.plan.most)
 }
 
 func TestCrash_Map_Create(t *testing.T) {

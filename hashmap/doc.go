@@ -14,6 +14,7 @@
 // A write that depends on what is there is one step as well, seen by all
 // processes: LoadOrStore, Swap, LoadAndDelete, CompareAndSwap and CompareAndDelete
 // as sync.Map has them, Compute for any function of the old value, and Add.
+// Clear and ReplaceAll exchange the whole content in one step.
 //
 // # Keys and values
 //
@@ -30,10 +31,19 @@
 //     entries. A slot holds the offset of an entry and 20 bits of its hash.
 //   - Chain: the buckets in which a key can be: its home, and the ones after it as
 //     long as they are marked as overflowed.
-//   - Stripe: a range of buckets with one lock and one count. A chain does not
-//     leave its stripe.
+//   - Segment: a block of up to 255 buckets, for a range of hashes. A chain does
+//     not leave its segment. One that is full is replaced by a larger one, or by
+//     two that share its range.
+//   - Directory: a word for each value of the high bits of a hash, that leads to
+//     the segment. It is doubled when a segment needs more words than it has. See
+//     package internal/tree for it, and for the two sides.
+//   - Stripe: a range of hashes, of one or more segments, with one lock and one
+//     count.
 //
 // # Picture
+//
+//	directory            segment
+//	hash ──▶ | word | ──▶ | first line | bucket | bucket | … |
 //
 //	          bucket, 64 bytes                                    entry
 //	hash ──▶ | version | tags, flags | slot | slot | … | slot |     ┌──────────────┐
@@ -50,20 +60,33 @@
 //   - The tag of a slot is stored before the slot; a tag alone means nothing.
 //   - A bucket is marked as overflowed before an entry that has its home there is
 //     stored further on.
+//   - The version of the tree is raised after a word of the directory changed and
+//     before the segment that it led to is freed.
 //
 // # Blocking, full, damaged
 //
 // Load, LoadInto, LoadAppend, Contains, All, Keys, Values and Len never wait; a
 // read is repeated only because a write to the same bucket was completed. All
 // others, once they have to write, wait for the lock of their stripe as long as
-// its holder lives. When the arena or the map has no room, whatever stores
-// returns ErrFull or ErrNoSpace and the old value stays. Whatever may write
+// its holder lives; Clear and ReplaceAll wait for each other. When the arena has
+// no room, whatever stores returns ErrFull or ErrNoSpace and the old value stays.
+// Whatever may write
 // returns ErrReadOnly on an arena opened read-only, also when it would not have
 // written. A read that meets damage finds nothing and leaves ErrCorrupt in Err;
 // the other verbs return it.
 //
+// # Growth
+//
+// A map is made for a number of entries and grows beyond it, a segment at a time:
+// the writer who has found one too full replaces it before his next write, which
+// takes some ten microseconds. Nobody waits for the table. If there is no room for
+// that, the map goes on as it is, until a segment has no slot left. It does not
+// shrink, but for Clear and ReplaceAll. The number of stripes, 2 to 256, is that
+// of the capacity it was made for: a map that will be large and has many writers
+// should be made large.
+//
 // # Caveats
 //
-// The capacity is fixed when the map is created. The hash is keyed with secrets
-// of the map, which whoever can read the segment can read too.
+// The hash is keyed with secrets of the map, which whoever can read the segment
+// can read too.
 package hashmap

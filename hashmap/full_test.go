@@ -14,23 +14,25 @@ import (
 
 func key16(i int) string { return fmt.Sprintf("key:%012d", i) }
 
-// All keys in one chain: it takes a whole stripe, and not one more.
-func TestMap_Store_FullStripe(t *testing.T) {
+// All keys have one hash, and so go into one segment, which splits do not help:
+// it takes what it has slots for, and not one more.
+func TestMap_Store_FullSegment(t *testing.T) {
 	a := shmtest.Heap(t, roomy)
 	m := create[string, int](t, a, "m", nil)
 	collide(t, 16, &m.table)
-	slots := bucketSlots << m.stripeBits
+	slots := int(bucketSlots * m.plan.most)
 	for i := range slots {
 		require.NoError(t, m.Store(key16(i), i))
 	}
+	require.LessOrEqual(t, 1<<m.dir.Load().Bits, 4*(64+slots), "the directory grows no more than the map")
 	before := contents(t, m)
 	require.Len(t, before, slots)
 	for range 3 {
 		err := m.Store(key16(slots), 1)
 		require.ErrorIs(t, err, ErrFull)
-		require.ErrorContains(t, err, fmt.Sprintf("all %d slots", slots))
+		require.ErrorContains(t, err, fmt.Sprintf("%d entries have hashes that begin with the same", slots))
 		_, ok := m.Load(key16(slots))
-		require.False(t, ok, "a miss that reads the whole stripe")
+		require.False(t, ok, "a miss that reads the whole segment")
 	}
 	require.Equal(t, before, contents(t, m))
 	for _, i := range []int{0, 7, slots - 1} {
@@ -43,10 +45,10 @@ func TestMap_Store_FullStripe(t *testing.T) {
 	}
 	require.Equal(t, slots, m.Len())
 	for i := range 500 {
-		k := fmt.Sprint("other", i) // of another length: most go to other stripes
+		k := fmt.Sprint("other", i) // of another length: most go to other segments
 		p := mem.PtrOf([]byte(k))
-		if m.bucketOf(hashBytes(p, uint64(len(k)), &m.secrets))>>m.stripeBits != 0 {
-			require.NoError(t, m.Store(k, i), "the other stripes have room")
+		if m.segmentOf(t, hashBytes(p, uint64(len(k)), &m.secrets)) != m.segmentOf(t, 0) {
+			require.NoError(t, m.Store(k, i), "the other segments have room")
 		}
 	}
 }
@@ -75,7 +77,7 @@ func requireFilled(t *testing.T, m *Map[string, []byte], n, size int) {
 func TestMap_Store_FullArena(t *testing.T) {
 	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
 		a, b := opener(&arena.Options{Size: 64 << 10, MaxSize: 512 << 10, Processes: 4, Objects: 8})
-		m := create[string, []byte](t, a, "m", &Options{Capacity: 20_000})
+		m := create[string, []byte](t, a, "m", &Options{Capacity: 5000})
 		other := open[string, []byte](t, b, "m")
 		var took [4]int
 		for round := range 3 {

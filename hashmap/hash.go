@@ -89,11 +89,18 @@ func equalValue(v, entry mem.Ptr, n uint64) bool {
 	return equalBytes(v, entry, n)
 }
 
-// What each part of the hash is for: its high bits choose the bucket, bits 16 to
-// 23 are the tag, bits 24 to 43 stand in the slot. The low bits are weak.
+// What each part of the hash is for: its high 20 bits stand in the slot, and the
+// first of them choose the stripe and the segment; so a segment is split without
+// a look at its entries. Bits 24 to 43 choose the bucket, bits 16 to 23 are the
+// tag. The low bits are weak.
 
 func tagOf(h uint64) uint64    { return h >> 16 & 0xff }
-func slotBits(h uint64) uint64 { return h >> 24 & (1<<(64-offsetBits) - 1) }
+func slotBits(h uint64) uint64 { return h >> offsetBits }
+
+// homeOf returns which of n buckets is the home of a key.
+func homeOf(h, n uint64) uint64 { return (h >> 24 & (1<<homeBits - 1)) * n >> homeBits }
+
+const homeBits = 20
 
 const (
 	tagOnes  uint64 = 0x010101010101

@@ -240,8 +240,7 @@ func TestHostile_Map(t *testing.T) {
 				require.NoError(t, m.Store(key16(i), []byte("value")))
 			}
 			key := []byte(hot)
-			at, err := m.locate(mem.PtrOf(key), 16, hashKey(mem.PtrOf(key), 16, &m.secrets))
-			require.NoError(t, err)
+			at := m.placeOf(t, mem.PtrOf(key), 16)
 			do(m, &at)
 			require.ErrorIs(t, m.Check(), ErrCorrupt)
 			if v, ok := m.Load(hot); ok {

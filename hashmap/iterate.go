@@ -3,30 +3,29 @@ package hashmap
 import (
 	"iter"
 	"runtime"
+	"slices"
 
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/tree"
 )
+
+// How the map is walked over, without a lock: segment by segment in the order of
+// the hashes, bucket by bucket. A key that is there all the while stays in its
+// bucket as long as its segment does. When the segment was replaced meanwhile,
+// those that now have its range are walked over, without the keys that were
+// yielded already: their hashes are kept until the range is done.
 
 // All iterates over the entries, in no order. It takes no lock and does not
 // hold writers up. Each pair is one that was in the map at one time; a key that
-// is there all the while is yielded exactly once; one that comes or goes
-// meanwhile may be yielded or not. If the map is removed or the handle closed,
-// the iteration ends early, and Err says why.
+// is there all the while is yielded exactly once, also if the map grows; one that
+// comes or goes meanwhile may be yielded or not. If the map is removed or the
+// handle closed, the iteration ends early, and Err says why. If the whole content
+// is exchanged meanwhile, it goes on with the new one.
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) {
 		var keys [bucketSlots]K
 		var values [bucketSlots]V
-		for i := range m.nbucket {
-			n, ok := m.snapshot(i, &keys, &values)
-			if !ok {
-				return
-			}
-			for j := range n {
-				if !yield(keys[j], values[j]) {
-					return
-				}
-			}
-		}
+		m.each(&keys, &values, func(i int) bool { return yield(keys[i], values[i]) })
 	}
 }
 
@@ -34,17 +33,7 @@ func (m *Map[K, V]) All() iter.Seq2[K, V] {
 func (m *Map[K, V]) Keys() iter.Seq[K] {
 	return func(yield func(K) bool) {
 		var keys [bucketSlots]K
-		for i := range m.nbucket {
-			n, ok := m.snapshot(i, &keys, nil)
-			if !ok {
-				return
-			}
-			for j := range n {
-				if !yield(keys[j]) {
-					return
-				}
-			}
-		}
+		m.each(&keys, nil, func(i int) bool { return yield(keys[i]) })
 	}
 }
 
@@ -52,26 +41,129 @@ func (m *Map[K, V]) Keys() iter.Seq[K] {
 func (m *Map[K, V]) Values() iter.Seq[V] {
 	return func(yield func(V) bool) {
 		var values [bucketSlots]V
-		for i := range m.nbucket {
-			n, ok := m.snapshot(i, nil, &values)
-			if !ok {
+		m.each(nil, &values, func(i int) bool { return yield(values[i]) })
+	}
+}
+
+// each copies the entries of one bucket after the other to keys and values, where
+// these are wanted, and calls yield with the index of each, until it returns false.
+func (m *Map[K, V]) each(keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) {
+	w := walk{t: &m.table}
+	for w.more() {
+		var hashes [bucketSlots]uint64
+		n, ok := m.snapshot(&w, &hashes, keys, values)
+		if !ok {
+			return
+		}
+		for i := range n {
+			if w.fresh(hashes[i]) && !yield(i) {
 				return
 			}
-			for j := range n {
-				if !yield(values[j]) {
-					return
-				}
+		}
+		w.yielded = append(w.yielded, hashes[:n]...)
+		w.next++
+	}
+}
+
+// walk is how far a walk over the map has come.
+type walk struct {
+	t       *table
+	from    uint64       // first hash of the range of seg
+	seg     tree.Segment // its Word is 0: the segment at from is yet to be found
+	version uint64       // of the tree when the segment was found
+	next    uint64       // bucket
+	end     uint64       // first hash that yielded has nothing to do with; 0: the end of all
+	yielded []uint64     // hashes of what was yielded of the range up to end
+	skip    int          // how many of them the walk over a replaced segment has yielded
+	over    bool
+}
+
+// more finds the next bucket.
+func (w *walk) more() bool {
+	for !w.over {
+		if w.seg.Word == 0 {
+			if !w.find() {
+				return false
 			}
+		} else if w.next < w.seg.Buckets {
+			return true
+		} else if w.stands() {
+			w.advance()
 		}
 	}
+	return false
+}
+
+// find finds the segment at from.
+func (w *walk) find() bool {
+	for try := 0; ; try++ {
+		d, s, err := w.t.peek(w.from)
+		if err != nil || w.t.dead() {
+			if err != nil && !w.t.dead() {
+				w.t.damaged("%v", err)
+			}
+			return false
+		}
+		if s.Buckets == 0 {
+			return false // there is no tree yet
+		}
+		if w.t.version.Load() == d.Version {
+			w.seg, w.version, w.next = s, d.Version, 0
+			if len(w.yielded) == 0 {
+				w.end = w.after()
+			}
+			return true
+		}
+		pause(try)
+	}
+}
+
+// stands reports whether the segment is still that of its range. If not, the walk
+// goes back to where the range begins.
+func (w *walk) stands() bool {
+	if w.t.version.Load() == w.version {
+		return true
+	}
+	d, s, err := w.t.peek(w.from)
+	if err == nil && s.Word == w.seg.Word && tree.EpochOf(d.Version) == tree.EpochOf(w.version) && w.t.version.Load() == d.Version {
+		w.version = d.Version
+		return true
+	}
+	w.seg, w.skip = tree.Segment{}, len(w.yielded)
+	return false
+}
+
+// advance goes on to the range after that of the segment.
+func (w *walk) advance() {
+	w.from = w.after()
+	w.seg = tree.Segment{}
+	if w.from-1 >= w.end-1 { // 0 is behind all others
+		w.yielded, w.skip = w.yielded[:0], 0
+	}
+	w.over = w.from == 0
+}
+
+// after returns the first hash behind the range of the segment.
+func (w *walk) after() uint64 {
+	size := uint64(1) << (63 - w.seg.Depth) << 1
+	return w.from&-size + size
+}
+
+// fresh reports whether an entry was not yielded before its segment was replaced.
+// After an exchange of the content a segment can begin before the range.
+func (w *walk) fresh(h uint64) bool {
+	return h >= w.from && !slices.Contains(w.yielded[:w.skip], h)
 }
 
 // snapshot copies the entries of a bucket as they were at one moment; keys or
 // values only, if the other is nil. False: the map has ended.
-func (m *Map[K, V]) snapshot(i uint64, keys *[bucketSlots]K, values *[bucketSlots]V) (n int, ok bool) {
-	b := m.bucket(i)
+func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucketSlots]K, values *[bucketSlots]V) (n int, ok bool) {
 	for try := 0; ; try++ {
-		f := found{bucket: b, version: b.version.Load()}
+		if w.seg.Word == 0 || !w.stands() {
+			return 0, true // more finds the new one
+		}
+		b := m.bucket(&w.seg, w.next)
+		f := found{bucket: b, version: b.version.Load(), tree: w.version}
 		n := 0
 		for slot := range b.slots {
 			word := b.slots[slot].Load()
@@ -86,7 +178,7 @@ func (m *Map[K, V]) snapshot(i uint64, keys *[bucketSlots]K, values *[bucketSlot
 			if values != nil {
 				v = &values[n]
 			}
-			if m.copyEntry(&f, word&offsetMask, k, v) {
+			if m.copyEntry(&f, word&offsetMask, &hashes[n], k, v) {
 				n++
 			}
 		}
@@ -103,7 +195,7 @@ func (m *Map[K, V]) snapshot(i uint64, keys *[bucketSlots]K, values *[bucketSlot
 
 // copyEntry copies the key and the value of one entry out, to where they are
 // wanted. False: it can't be one, or the bucket has changed.
-func (m *Map[K, V]) copyEntry(f *found, off uint64, k *K, v *V) bool {
+func (m *Map[K, V]) copyEntry(f *found, off uint64, h *uint64, k *K, v *V) bool {
 	if !m.within(off, entryHeader) {
 		return !m.doubt(f, "an entry at %#x lies outside the data area", off)
 	}
@@ -113,10 +205,11 @@ func (m *Map[K, V]) copyEntry(f *found, off uint64, k *K, v *V) bool {
 	if n > m.maxKey || m.wrongKey(n) || m.wrongValue(length) || !m.within(off, entryHeader+pad8(n)+length) {
 		return !m.doubt(f, "the entry at %#x has a key of %d bytes and a value of %d", off, n, length)
 	}
-	if f.changed() {
+	if m.changed(f) {
 		return false // do not take memory for a length that is out of date
 	}
 	e = e.Add(entryHeader)
+	*h = hashBytes(e, n, &m.secrets)
 	if k != nil {
 		m.copyKey(e, n, k)
 	}

@@ -2,13 +2,21 @@
 
 package hashmap
 
-import "github.com/shmkit/shmkit/internal/psync"
+import (
+	"github.com/shmkit/shmkit/internal/psync"
+	"github.com/shmkit/shmkit/internal/tree"
+)
 
-// The root block of a map is a run of pages:
+// The root block of a map is
 //
 //	0      header
-//	128    stripes, 64 bytes each
-//	…      buckets, 64 bytes each, from a multiple of 64 on
+//	128    head of the tree
+//	192    stripes, 64 bytes each
+//
+// a segment of the tree
+//
+//	0      first line
+//	64     buckets, 64 bytes each
 //
 // and each entry is a block of its own:
 //
@@ -20,18 +28,26 @@ import "github.com/shmkit/shmkit/internal/psync"
 // header describes the map. It is written before the map has a name.
 type header struct {
 	capacity   psync.Word64    // entries asked for
-	buckets    psync.Word64    // number of buckets, a multiple of 1 << stripeBits
-	stripeBits psync.Word64    // log2 of the buckets of a stripe
-	bucketOff  psync.Word64    // offset of the first bucket in the root block
+	stripeBits psync.Word64    // log2 of the number of stripes
+	bits       psync.Word64    // log2 of the words of a new directory
+	buckets    psync.Word64    // buckets of a new segment
+	most       psync.Word64    // buckets of a segment that is split, and not made larger
+	spare0     [3]psync.Word64 // 0
 	secrets    [4]psync.Word64 // random words that key the hash
-	spare      [8]psync.Word64 // 0
+	spare1     [4]psync.Word64 // 0
 }
 
-// stripe is a range of consecutive buckets that one lock guards.
+// stripe is a range of hashes that one lock guards.
 type stripe struct {
-	lock  psync.Mutex     // guards the buckets of the stripe and count
-	count psync.Word64    // entries in the stripe; by the holder of lock
-	spare [6]psync.Word64 // 0; a line of its own for each lock
+	lock  psync.Mutex     // guards the segments of the range, on both sides, and count
+	count [2]psync.Word64 // entries of the range, by side; by the holder of lock, of the side being built by the holder of the tree's swap lock
+	spare [5]psync.Word64 // 0; a line of its own for each lock
+}
+
+// first is the first line of a segment.
+type first struct {
+	count psync.Word64    // entries, for the decision to split; may be off by what the killed had under way
+	spare [7]psync.Word64 // 0
 }
 
 // bucket is one cache line.
@@ -42,11 +58,14 @@ type bucket struct {
 }
 
 const (
-	bucketSlots = 6
-	slotsOff    = 16
-	bucketSize  = 64
-	stripeSize  = 64
+	bucketSlots = tree.Slots
+	slotsOff    = tree.SlotsOff
+	bucketSize  = tree.Line
 	headerSize  = 128
+	treeOff     = headerSize
+	stripesOff  = treeOff + tree.HeadSize
+	stripeSize  = 64
+	countOff    = 8 // in a stripe, of the first side
 	entryHeader = 16
 
 	// overflowed is set in tags when an entry whose home this bucket is, or lies

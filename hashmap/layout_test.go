@@ -14,8 +14,9 @@ func TestLayout(t *testing.T) {
 	layout := shmtest.Layout{
 		Version: 1,
 		Frozen: `
-header 128: capacity 0, buckets 8, stripeBits 16, bucketOff 24, secrets 32, spare 64
-stripe 64: lock 0, count 8, spare 16
+header 128: capacity 0, stripeBits 8, bits 16, buckets 24, most 32, spare0 40, secrets 64, spare1 96
+stripe 64: lock 0, count 8, spare 24
+first 64: count 0, spare 8
 bucket 64: version 0, tags 8, slots 16
 `,
 		Stored: hashmap.Stored,

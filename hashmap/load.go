@@ -7,22 +7,29 @@ import (
 
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/psync"
+	"github.com/shmkit/shmkit/internal/tree"
 )
 
 // How a key is read, without a lock and without a store.
 //
-//	1  version of the bucket
-//	2  tags; slots whose tag matches; of those whose hash bits match, the entry
-//	3  compare the key, copy the value out
-//	4  version of the bucket again, and then the state of the object: if both are
-//	   as they were, the answer stands, hit or miss; otherwise start again
+//	1  version of the tree; the directory's word for the hash
+//	2  version of the bucket
+//	3  tags; slots whose tag matches; of those whose hash bits match, the entry
+//	4  compare the key, copy the value out
+//	5  version of the bucket again, version of the tree again, and then the state
+//	   of the object: if all are as they were, the answer stands, hit or miss;
+//	   otherwise start again
+//
+// The version of the tree and the directory are what this process has seen last:
+// if that is out of date, step 5 says so.
 //
 // A writer stores a slot, raises the version, and only then frees the old entry.
 // So as long as the version stands, every entry that a slot led to was in place
-// all the time we were reading it. A version changes only when a write has
+// all the time we were reading it. So it is with the words of the directory, the
+// version of the tree, and the segments. A version changes only when a write has
 // completed: a writer that is stopped or dead holds nobody up.
 //
-// What is read before step 4 may be rubbish: every offset is compared with the
+// What is read before step 5 may be rubbish: every offset is compared with the
 // limit of the segment, every length with the key's or with the limit, before
 // it is followed.
 //
@@ -58,8 +65,15 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 	// The first and the last word are all there is of a key of 8 to 16 bytes.
 	first, last := mem.Load64(key), mem.Load64(key.Add(n-8))
 	h := hash16(first, last, n, &m.secrets)
-	home, _ := bits.Mul64(h, m.nbucket)
-	b := m.buckets.Add(home * bucketSize)
+	d := m.dir.Load()
+	if d.Bits == 0 {
+		return m.loadSlow(key, n, h, v)
+	}
+	home := bucketIn(d.Word(h).Load(), h) - m.low
+	if home>>3 >= m.span.Load() {
+		return m.loadSlow(key, n, h, v)
+	}
+	b := m.data.Add(home)
 	head := mem.Cast[bucket](b)
 	version, tags := head.version.Load(), head.tags.Load()
 	match := matches(tags, h)
@@ -79,7 +93,7 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 				(mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
 			if differs == 0 {
 				mem.ReadInto(v, text.Add(pad8(n)))
-				if (head.version.Load()^version)|(m.state.Load()^m.open.Load()) == 0 {
+				if (head.version.Load()^version)|(m.version.Load()^d.Version)|(m.state.Load()^m.open.Load()) == 0 {
 					runtime.KeepAlive(m)
 					return true
 				}
@@ -88,6 +102,13 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 		break
 	}
 	return m.loadSlow(key, n, h, v)
+}
+
+// bucketIn returns the offset of a key's home in the segment that a directory's
+// word leads to.
+func bucketIn(word, h uint64) uint64 {
+	n := word >> offsetBits & tree.MaxBuckets
+	return word&(offsetMask&^(bucketSize-1)) + bucketSize + homeOf(h, n)*bucketSize
 }
 
 // loadOther is LoadInto for keys of other lengths. It is apart so that LoadInto

@@ -13,6 +13,7 @@ import (
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/internal/tree"
 )
 
 // roles are what a child process of these tests can be.
@@ -144,4 +145,28 @@ func wholeBytes(id uint64, b []byte) (seq uint64, ok bool) {
 	}
 	seq = binary.LittleEndian.Uint64(b[8:])
 	return seq, string(b) == string(sealBytes(id, seq))
+}
+
+// segmentOf returns the segment of a hash.
+func (t *table) segmentOf(tb testing.TB, h uint64) tree.Segment {
+	tb.Helper()
+	_, s, err := t.peek(h)
+	require.NoError(tb, err)
+	require.NotZero(tb, s.Buckets)
+	return s
+}
+
+func (t *table) homeBucket(tb testing.TB, h uint64) *bucket {
+	s := t.segmentOf(tb, h)
+	return t.bucket(&s, homeOf(h, s.Buckets))
+}
+
+// placeOf finds a key as a writer does, but without a lock.
+func (t *table) placeOf(tb testing.TB, key mem.Ptr, n uint64) place {
+	tb.Helper()
+	h := hashKey(key, n, &t.secrets)
+	g := guard{t: t, seg: t.segmentOf(tb, h)}
+	at, err := g.locate(key, n, h)
+	require.NoError(tb, err)
+	return at
 }

@@ -122,9 +122,9 @@ func (h *hunter) run(d time.Duration) {
 func (h *hunter) hot(k uint64) {
 	for range 20 {
 		h.reads += 2
-		before := h.fixed.bucket(h.fixed.bucketOf(h.hash(k))).version.Load()
+		before := h.fixed.homeBucket(h.t, h.hash(k)).version.Load()
 		s, ok := h.fixed.Load(k)
-		if h.fixed.bucket(h.fixed.bucketOf(h.hash(k))).version.Load() != before {
+		if h.fixed.homeBucket(h.t, h.hash(k)).version.Load() != before {
 			h.beside++
 		}
 		if !ok || !s.whole(k) || s[1] < h.lastF[k] {

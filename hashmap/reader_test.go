@@ -59,8 +59,7 @@ func entryOf(t testing.TB, tb *table, k string) uint64 {
 	t.Helper()
 	key := mem.PtrOf([]byte(k))
 	n := uint64(len(k))
-	at, err := tb.locate(key, n, hashKey(key, n, &tb.secrets))
-	require.NoError(t, err)
+	at := tb.placeOf(t, key, n)
 	return at.old & offsetMask
 }
 

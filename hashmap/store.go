@@ -5,6 +5,8 @@ import (
 
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
+	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
 
@@ -12,7 +14,7 @@ import (
 // taken, so that nothing that takes long happens under it.
 //
 //	1  reserve a block, under the name of an intent record; fill it
-//	2  lock the stripe; find the key, or a free slot
+//	2  lock the stripe; find the segment; find the key in it, or a free slot
 //	3  record: replace, with the slot, its old and its new word, the bucket's
 //	   version and the stripe's count
 //	4  store the slot        the write has happened
@@ -28,12 +30,21 @@ import (
 // if this process is killed at once; when it returns an error the old value is.
 func (m *Map[K, V]) Store(k K, v V) error {
 	key, n := m.key(&k)
-	op, ref, err := m.begin(key, n, &v)
-	if err != nil {
-		return err
+	h := hashKey(key, n, &m.secrets)
+	for {
+		op, ref, err := m.begin(key, n, &v)
+		if err != nil {
+			return err
+		}
+		err = m.put(&op, key, n, h, ref)
+		op.End()
+		if err != errCrowded {
+			return err
+		}
+		if err := m.relieve(h); err != nil {
+			return err
+		}
 	}
-	defer op.End()
-	return m.put(&op, key, n, hashKey(key, n, &m.secrets), ref)
 }
 
 // begin starts a write. It reserves a block and fills it with a new entry; with
@@ -49,11 +60,17 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 	if err = m.checkSizes(n, size); err != nil {
 		return op, 0, err
 	}
+	if v != nil {
+		m.tend()
+	}
 	if op, err = m.slab.Begin(); err != nil || v == nil {
 		return op, 0, err
 	}
 	if ref, err = op.Reserve(entryHeader + pad8(n) + size); err != nil {
 		op.End()
+		if m.clearOut() {
+			return m.begin(key, n, v)
+		}
 		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
 	value := fillKey(m.base.Add(ref), key, n, size)
@@ -105,7 +122,7 @@ func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) error {
 		return err
 	}
 	defer g.unlock()
-	at, err := t.locate(key, n, h)
+	at, err := g.locate(key, n, h)
 	if err != nil {
 		return err
 	}
@@ -119,7 +136,7 @@ func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
 		return false, err
 	}
 	defer g.unlock()
-	at, err := t.locate(key, n, h)
+	at, err := g.locate(key, n, h)
 	if err != nil || at.old == 0 {
 		return false, err
 	}
@@ -128,17 +145,18 @@ func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
 }
 
 // link links a filled entry where locate has found the key, or in a free slot
-// if it has not.
+// if it has not. If there is none, the error is errCrowded.
 func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 	c := intent.Change{New: ref | slotBits(h)<<offsetBits}
 	if at.old == 0 {
-		if at, err = g.t.freeSlot(h); err != nil {
+		if at, err = g.freeSlot(h); err != nil {
 			return err
 		}
-		c.Count, c.After = g.countAt(), g.stripe.count.Load()+1
+		c.Count, c.After = g.countAt(), g.count().Load()+1
 		tags := &at.bucket.tags
 		shift := 8 * at.slot
 		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, which nobody misses
+		g.filled(h, 1)
 	}
 	g.apply(op, at, &c)
 	return nil
@@ -146,30 +164,65 @@ func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 
 // unlink unlinks the entry that locate has found.
 func (g *guard) unlink(op *slab.Op, at place) {
-	g.apply(op, at, &intent.Change{Count: g.countAt(), After: g.stripe.count.Load() - 1})
+	g.filled(0, ^uint64(0))
+	g.apply(op, at, &intent.Change{Count: g.countAt(), After: g.count().Load() - 1})
 }
 
-// guard is a locked stripe.
+// guard is a locked stripe, and a segment that it guards.
 type guard struct {
 	t      *table
+	lock   uint64 // offset of the lock
 	off    uint64 // of the stripe
 	stripe *stripe
+	side   int // of the tree
+	seg    tree.Segment
 	half   bool // a change was begun and not ended
 }
 
-// lock locks the stripe of a key, and mends what a dead holder left.
+// lock locks the stripe of a key, mends what a dead holder left, and finds the
+// segment.
 func (t *table) lock(h uint64) (guard, error) {
 	// The operation has its record by now: a Close of the handle that we do not
 	// see here waits for us before it lets the map's memory go.
 	if t.dead() {
 		return guard{}, t.err()
 	}
-	off := t.stripeAt(t.bucketOf(h))
-	g := guard{t: t, off: off, stripe: mem.Cast[stripe](t.base.Add(off))}
+	off := t.stripeAt(h)
+	g := guard{t: t, lock: off, off: off, stripe: t.stripe(off)}
 	if err := g.stripe.lock.Lock(t.floor.Owner, func() error { return t.floor.Records.SettleLock(off) }); err != nil {
 		return g, fmt.Errorf("hashmap %q: %w", t.object.Name(), slab.CloseError(err))
 	}
+	if err := g.enter(h); err != nil {
+		g.unlock()
+		return g, err
+	}
 	return g, nil
+}
+
+// enter finds the segment of a key. The segment stays: who would split it, or
+// take it down, needs the lock. The directory may be doubled meanwhile; therefore
+// the version is looked at again.
+func (g *guard) enter(h uint64) error {
+	t := g.t
+	for {
+		d, err := t.look()
+		if err != nil {
+			return fmt.Errorf("hashmap %q: %w", t.object.Name(), err)
+		}
+		word := uint64(0)
+		if d.Bits != 0 {
+			word = d.Word(h).Load()
+		}
+		if t.version.Load() != d.Version {
+			continue
+		}
+		var ok bool
+		if g.seg, ok = t.segment(word, d); !ok || g.seg.Depth < t.plan.stripeBits {
+			return fmt.Errorf("hashmap %q: %w: the directory's word for hash %#x is %#x", t.object.Name(), ErrCorrupt, h, word)
+		}
+		g.side = tree.SideOf(d.Version)
+		return nil
+	}
 }
 
 // unlock gives the stripe back, for mending if a change was cut short by a
@@ -182,7 +235,13 @@ func (g *guard) unlock() {
 	g.stripe.lock.Unlock()
 }
 
-func (g *guard) countAt() uint64 { return g.off + 8 }
+// count is the number of entries of the stripe, on the side that the segment is
+// of.
+func (g *guard) count() *psync.Word64 { return &g.stripe.count[g.side] }
+
+func (g *guard) countAt() uint64 { return g.off + countOff + 8*uint64(g.side) }
+
+func (g *guard) next(i uint64) uint64 { return next(&g.seg, i) }
 
 // place is a slot.
 type place struct {
@@ -194,9 +253,9 @@ type place struct {
 
 // apply carries a change of one slot out.
 func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
-	t, r := g.t, op.Record
-	c.Lock, c.Target, c.Old = g.off, t.slotAt(at.index, at.slot), at.old
-	c.Version = t.bucketOff + at.index*bucketSize
+	r := op.Record
+	c.Lock, c.Target, c.Old = g.lock, g.seg.SlotAt(at.index, at.slot), at.old
+	c.Version = g.seg.Bucket(at.index)
 	g.half = true
 	r.Replace(c)                                                 // survivor: rolls back
 	at.bucket.slots[at.slot].StoreRelease(c.New)                 // survivor: rolls forward
@@ -205,17 +264,17 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 		op.Settle(c.Old & offsetMask) // survivor: sees it freed, and named
 	}
 	if c.Count != 0 {
-		g.stripe.count.StoreRelease(c.After) // survivor: stores the same
+		g.count().StoreRelease(c.After) // survivor: stores the same
 	}
 	r.Close() // survivor: nothing to mend
 	g.half = false
 }
 
 // locate finds a key under the lock of its stripe; old is 0 if it is not there.
-func (t *table) locate(key mem.Ptr, n, h uint64) (place, error) {
-	i := t.bucketOf(h)
-	for range uint64(1) << t.stripeBits {
-		b := t.bucket(i)
+func (g *guard) locate(key mem.Ptr, n, h uint64) (place, error) {
+	i := homeOf(h, g.seg.Buckets)
+	for range g.seg.Buckets {
+		b := g.t.bucket(&g.seg, i)
 		tags := b.tags.Load()
 		for match := matches(tags, h); match != 0; match &= match - 1 {
 			slot := slotIn(match)
@@ -223,7 +282,7 @@ func (t *table) locate(key mem.Ptr, n, h uint64) (place, error) {
 			if word == 0 || word>>offsetBits != slotBits(h) {
 				continue
 			}
-			same, err := t.same(word&offsetMask, key, n)
+			same, err := g.t.same(word&offsetMask, key, n)
 			if err != nil {
 				return place{}, err
 			}
@@ -234,7 +293,7 @@ func (t *table) locate(key mem.Ptr, n, h uint64) (place, error) {
 		if tags < overflowed {
 			break
 		}
-		i = t.next(i)
+		i = g.next(i)
 	}
 	return place{}, nil
 }
@@ -256,12 +315,15 @@ func (t *table) same(off uint64, key mem.Ptr, n uint64) (bool, error) {
 
 // freeSlot finds the first free slot of a key's chain. A bucket that is full
 // sends readers on before anything lies behind it.
-func (t *table) freeSlot(h uint64) (place, error) {
-	i := t.bucketOf(h)
-	for range uint64(1) << t.stripeBits {
-		b := t.bucket(i)
+func (g *guard) freeSlot(h uint64) (place, error) {
+	i := homeOf(h, g.seg.Buckets)
+	for far := range g.seg.Buckets {
+		b := g.t.bucket(&g.seg, i)
 		for slot := range b.slots {
 			if b.slots[slot].Load() == 0 {
+				if far >= longChain {
+					g.t.crowd(h)
+				}
 				return place{bucket: b, index: i, slot: uint64(slot)}, nil
 			}
 		}
@@ -269,8 +331,17 @@ func (t *table) freeSlot(h uint64) (place, error) {
 			b.tags.Store(tags | overflowed) // survivor: readers look one bucket further, in vain
 			b.version.Store(b.version.Load() + 1)
 		}
-		i = t.next(i)
+		i = g.next(i)
 	}
-	return place{}, fmt.Errorf("hashmap %q: %w: all %d slots of the key's stripe are taken; the map was made for %d entries",
-		t.object.Name(), ErrFull, bucketSlots<<t.stripeBits, t.capacity)
+	return place{}, errCrowded
+}
+
+// filled counts the entries of the segment, and has it split when it is too full.
+func (g *guard) filled(h, n uint64) {
+	count := &mem.Cast[first](g.t.base.Add(g.seg.Off)).count
+	now := count.Load() + n
+	count.Put(now) // survivor: one more or less than there are
+	if n == 1 && now > full(g.seg.Buckets) {
+		g.t.crowd(h)
+	}
 }

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"math/bits"
 	"runtime"
+	"sync"
 	"sync/atomic"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/psync"
+	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
 
@@ -17,27 +19,30 @@ type table struct {
 	// What Load needs, in the order it needs it.
 	shape
 	secrets secrets
-	nbucket uint64
-	buckets mem.Ptr
-	data    mem.Ptr       // where low is
-	low     uint64        // first offset an entry can have
-	span    atomic.Uint64 // one more than the words from low on to the last place of an entry with an empty key
-	state   *psync.Word64 // changes before the first block of the map is freed
-	open    atomic.Uint64 // what state holds while the map lives and the handle is open
+	dir     atomic.Pointer[tree.Dir] // the directory, as this process has last seen it
+	base    mem.Ptr                  // of the segment
+	data    mem.Ptr                  // where low is
+	low     uint64                   // first offset a block can have
+	span    atomic.Uint64            // one more than the words from low on to the last place of an entry with an empty key, and of a bucket
+	version *psync.Word64            // of the tree
+	state   *psync.Word64            // changes before the first block of the map is freed
+	open    atomic.Uint64            // what state holds while the map lives and the handle is open
 
 	// What the rest needs.
-	base       mem.Ptr       // of the segment
-	maxKey     uint64        // longest key
-	limit      atomic.Uint64 // bytes of the segment verified to be there
-	stripeBits uint64
-	bucketOff  uint64 // offsets in the segment
-	stripeOff  uint64
-	capacity   uint64
-	object     *arena.Object
-	slab       *slab.Slab
-	floor      *arena.Floor
-	damage     atomic.Pointer[error] // first damage seen
-	holes      error                 // why values can't be compared; nil: they can
+	tree      *tree.Tree
+	maxKey    uint64        // longest key
+	limit     atomic.Uint64 // bytes of the segment verified to be there
+	plan      plan
+	stripeOff uint64 // offset in the segment
+	object    *arena.Object
+	slab      *slab.Slab
+	floor     *arena.Floor
+	damage    atomic.Pointer[error] // first damage seen
+	holes     error                 // why values can't be compared; nil: they can
+	crowded   atomic.Uint64         // a hash whose segment is to be split, with bit 0 set; 0: none
+	respite   atomic.Int64          // full segments to pass over, after one could not be split
+	growing   sync.Mutex            // held by the goroutine that splits
+	helps     atomic.Uint64         // times that the swap lock was found taken
 }
 
 // init fills the table in. What the header says is checked against the size of
@@ -49,17 +54,22 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	if err != nil {
 		return err
 	}
-	p := plan{buckets: h.buckets.Load(), stripeBits: h.stripeBits.Load(), bucketOff: h.bucketOff.Load()}
-	if err := p.check(obj.Size()); err != nil {
+	t.plan = plan{
+		capacity: h.capacity.Load(), stripeBits: uint(h.stripeBits.Load()), bits: uint(h.bits.Load()),
+		buckets: h.buckets.Load(), most: h.most.Load(),
+	}
+	if err := t.plan.check(obj.Size()); err != nil {
 		return err
 	}
 	for i := range t.secrets {
 		t.secrets[i] = h.secrets[i].Load()
 	}
-	t.nbucket, t.stripeBits, t.capacity = p.buckets, p.stripeBits, h.capacity.Load()
-	t.bucketOff, t.stripeOff = obj.Ref()+p.bucketOff, obj.Ref()+headerSize
+	if t.tree, err = tree.At(view, obj.Ref()+treeOff); err != nil {
+		return err
+	}
+	t.version, t.stripeOff = t.tree.Version(), obj.Ref()+stripesOff
+	t.dir.Store(new(tree.Dir))
 	t.base = view.Base()
-	t.buckets = t.base.Add(t.bucketOff)
 	t.low = t.floor.DataOff
 	t.data = t.base.Add(t.low)
 	state, open := obj.Live()
@@ -85,49 +95,28 @@ func (t *table) fit(data uint64) error {
 // verified raises the number of bytes that reads may go to.
 func (t *table) verified(limit uint64) {
 	t.limit.Store(limit)
-	if data, room := limit-t.low, entryHeader+t.valueSize; data >= room {
+	if data, room := limit-t.low, max(entryHeader+t.valueSize, bucketSize); data >= room {
 		t.span.Store((data-room)>>3 + 1)
 	}
 }
 
-func (p *plan) check(size uint64) error {
-	per := uint64(1) << min(p.stripeBits, 32)
-	stripes := p.buckets >> min(p.stripeBits, 32)
-	if p.buckets == 0 || p.buckets > size/bucketSize || p.buckets%per != 0 || p.stripeBits > 16 ||
-		p.bucketOff != headerSize+stripes*stripeSize || p.bucketOff+p.buckets*bucketSize > size {
-		return fmt.Errorf("%w: %d buckets at %d, 2^%d in a stripe, in %d bytes", ErrCorrupt, p.buckets, p.bucketOff, p.stripeBits, size)
-	}
-	return nil
-}
+// stripeAt returns the offset of the stripe of a hash.
+func (t *table) stripeAt(h uint64) uint64 { return t.stripeOff + t.plan.stripeOf(h)*stripeSize }
 
-// bucketOf returns the index of a key's home bucket.
-func (t *table) bucketOf(h uint64) uint64 {
-	hi, _ := bits.Mul64(h, t.nbucket)
-	return hi
-}
+func (t *table) stripe(off uint64) *stripe { return mem.Cast[stripe](t.base.Add(off)) }
 
-func (t *table) bucket(i uint64) *bucket { return mem.Cast[bucket](t.buckets.Add(i * bucketSize)) }
-
-// slotAt returns the offset of a slot, for an intent record.
-func (t *table) slotAt(i, slot uint64) uint64 { return t.bucketOff + i*bucketSize + slotsOff + slot*8 }
-
-// stripeAt returns the offset of the stripe that covers bucket i.
-func (t *table) stripeAt(i uint64) uint64 { return t.stripeOff + i>>t.stripeBits*stripeSize }
-
-// next returns the bucket where what does not fit into bucket i goes: the next
-// one of the stripe, in cyclic order, so that one lock covers the whole chain.
-func (t *table) next(i uint64) uint64 {
-	mask := uint64(1)<<t.stripeBits - 1
-	return i&^mask | (i+1)&mask
-}
-
+// count sums the entries of the side that is current.
 func (t *table) count() uint64 {
-	n := uint64(0)
-	for i := uint64(0); i < t.nbucket; i += 1 << t.stripeBits {
-		n += mem.Cast[stripe](t.base.Add(t.stripeAt(i))).count.Load()
+	for {
+		version, n := t.version.Load(), uint64(0)
+		for i := range t.plan.stripes() {
+			n += t.stripe(t.stripeOff + i*stripeSize).count[tree.SideOf(version)].Load()
+		}
+		if tree.EpochOf(t.version.Load()) == tree.EpochOf(version) {
+			runtime.KeepAlive(t)
+			return n
+		}
 	}
-	runtime.KeepAlive(t)
-	return n
 }
 
 // shut is what open holds when the handle is closed; no state is like it.
@@ -172,12 +161,52 @@ func (t *table) reaches(off, n uint64) bool {
 	return off >= t.low && off&7 == 0 && off <= limit && n <= limit-off
 }
 
+// look returns the current directory. It has none as long as the map has not been
+// planted, and never when the map has ended.
+func (t *table) look() (*tree.Dir, error) {
+	if d := t.dir.Load(); d.Version == t.version.Load() {
+		return d, nil
+	}
+	d, err := t.tree.Look()
+	if err != nil { // it may lie where another process has grown the segment
+		t.floor.Refresh()
+		t.verified(t.floor.View.Limit())
+		d, err = t.tree.Look()
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.dir.Store(&d)
+	return &d, nil
+}
+
+// segment returns the segment that a word of the directory leads to, if there can
+// be one.
+func (t *table) segment(word uint64, d *tree.Dir) (s tree.Segment, ok bool) {
+	s = tree.Parse(word)
+	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 && t.within(s.Off, tree.Size(s.Buckets))
+}
+
+func (t *table) bucket(s *tree.Segment, i uint64) *bucket {
+	return mem.Cast[bucket](t.base.Add(s.Bucket(i)))
+}
+
+// next returns the bucket where what does not fit into bucket i goes: the next
+// one of the segment, in cyclic order.
+func next(s *tree.Segment, i uint64) uint64 {
+	if i++; i == s.Buckets {
+		return 0
+	}
+	return i
+}
+
 // found is what a search without lock has come to.
 type found struct {
 	entry   mem.Ptr // if hit
 	value   uint64  // bytes of the value, if hit
-	bucket  *bucket // where it is, or the last one of the chain
+	bucket  *bucket // where it is, or the last one of the chain; nil: there is no tree yet
 	version uint64  // of that bucket, from before the entry was read
+	tree    uint64  // version of the tree, from before the bucket was found
 	hit     bool
 	retry   bool // a write was completed meanwhile
 }
@@ -186,13 +215,30 @@ type found struct {
 // before it is left for the next one: an entry that was moved or freed there
 // meanwhile would make a false miss.
 func (t *table) find(key mem.Ptr, n, h uint64) found {
-	i := t.bucketOf(h)
-	for range uint64(1) << t.stripeBits {
-		b := t.bucket(i)
-		f := found{bucket: b, version: b.version.Load()}
-		tags := b.tags.Load()
+	version := t.version.Load()
+	d, err := t.look()
+	if err != nil {
+		f := found{tree: version}
+		t.doubt(&f, "%v", err)
+		return f
+	}
+	f := found{tree: d.Version}
+	if d.Bits == 0 {
+		return f
+	}
+	word := d.Word(h).Load()
+	s, ok := t.segment(word, d)
+	if !ok {
+		t.doubt(&f, "the directory's word for hash %#x is %#x", h, word)
+		return f
+	}
+	i := homeOf(h, s.Buckets)
+	for range s.Buckets {
+		f.bucket = t.bucket(&s, i)
+		f.version = f.bucket.version.Load()
+		tags := f.bucket.tags.Load()
 		for match := matches(tags, h); match != 0; match &= match - 1 {
-			word := b.slots[slotIn(match)].Load()
+			word := f.bucket.slots[slotIn(match)].Load()
 			if word == 0 || word>>offsetBits != slotBits(h) {
 				continue
 			}
@@ -200,18 +246,22 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 				return f
 			}
 		}
-		if f.changed() {
+		if f.moved() {
 			return found{retry: true}
 		}
 		if tags < overflowed {
-			return f
+			break
 		}
-		i = t.next(i)
+		i = next(&s, i)
 	}
-	return found{bucket: t.bucket(i), version: t.bucket(i).version.Load()} // the whole stripe was searched
+	return f
 }
 
-func (f *found) changed() bool { return f.bucket.version.Load() != f.version }
+// moved reports whether the bucket has changed.
+func (f *found) moved() bool { return f.bucket != nil && f.bucket.version.Load() != f.version }
+
+// changed reports whether the bucket has changed, or it may be another one's.
+func (t *table) changed(f *found) bool { return f.moved() || t.version.Load() != f.tree }
 
 // compare compares the entry that a slot's word leads to with the key. True: the
 // search is over. Whatever is not plainly within what was verified is examined.
@@ -259,10 +309,10 @@ func (t *table) examine(f *found, off uint64, key mem.Ptr, n uint64) bool {
 
 func (s *shape) wrongValue(n uint64) bool { return !s.bytesValue && n != s.valueSize }
 
-// doubt ends a search that has read what can't be: because the bucket changed
+// doubt ends a search that has read what can't be: because something changed
 // meanwhile, or because the segment is damaged.
 func (t *table) doubt(f *found, format string, args ...any) bool {
-	if f.retry = f.changed(); !f.retry && !t.dead() {
+	if f.retry = t.changed(f); !f.retry && !t.dead() {
 		t.damaged(format, args...)
 	}
 	return true
@@ -271,7 +321,7 @@ func (t *table) doubt(f *found, format string, args ...any) bool {
 func slotIn(match uint64) uint64 { return uint64(bits.TrailingZeros64(match)) >> 3 }
 
 // stands reports whether what was read since find returned f stands.
-func (t *table) stands(f *found) bool { return !f.changed() && !t.dead() }
+func (t *table) stands(f *found) bool { return !t.changed(f) && !t.dead() }
 
 // pause lets others run when a search is to be repeated: somebody is writing
 // this bucket faster than we read it.

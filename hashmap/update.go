@@ -43,35 +43,47 @@ func (m *Map[K, V]) LoadOrStore(k K, v V) (actual V, loaded bool, err error) {
 			return actual, true, nil
 		}
 	}
-	key, n := m.key(&k)
-	op, ref, err := m.begin(key, n, &v)
-	if err != nil {
-		return actual, false, err
-	}
-	defer op.End()
-	loaded, err = m.exchange(&op, key, n, hashKey(key, n, &m.secrets), ref, true, &actual)
+	loaded, err = m.write(&k, &v, true, &actual)
 	if err == nil && !loaded {
 		actual = v
 	}
 	return actual, loaded, err
 }
 
+// write stores *v as exchange does, with an operation of its own.
+func (m *Map[K, V]) write(k *K, v *V, keep bool, out *V) (loaded bool, err error) {
+	key, n := m.key(k)
+	h := hashKey(key, n, &m.secrets)
+	for {
+		op, ref, err := m.begin(key, n, v)
+		if err != nil {
+			return false, err
+		}
+		loaded, err = m.exchange(&op, key, n, h, ref, keep, out)
+		op.End()
+		if err != errCrowded {
+			return loaded, err
+		}
+		if err := m.relieve(h); err != nil {
+			return false, err
+		}
+	}
+}
+
 // Swap stores v and returns the value that was there, and whether one was. It
 // blocks and fails as Store does; with an error, the old value is still there
 // and is not returned.
 func (m *Map[K, V]) Swap(k K, v V) (previous V, loaded bool, err error) {
-	key, n := m.key(&k)
-	op, ref, err := m.begin(key, n, &v)
-	if err != nil {
-		return previous, false, err
-	}
-	defer op.End()
-	h := hashKey(key, n, &m.secrets)
 	if m.bytesValue {
-		mem.SetBytes(&previous, make([]byte, m.observe(key, n, h).value))
+		key, n := m.key(&k)
+		if n <= m.maxKey {
+			mem.SetBytes(&previous, make([]byte, m.observe(key, n, hashKey(key, n, &m.secrets)).value))
+		}
 	}
-	loaded, err = m.exchange(&op, key, n, h, ref, false, &previous)
-	return previous, loaded, err
+	if loaded, err = m.write(&k, &v, false, &previous); err != nil {
+		return *new(V), false, err
+	}
+	return previous, loaded, nil
 }
 
 // LoadAndDelete removes a key and returns the value that was there, and whether
@@ -122,7 +134,7 @@ func (m *Map[K, V]) tryExchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep
 		return false, 0, err
 	}
 	defer g.unlock()
-	at, err := m.locate(key, n, h)
+	at, err := g.locate(key, n, h)
 	if err != nil {
 		return false, 0, err
 	}
@@ -261,7 +273,7 @@ func (m *Map[K, V]) changeFrom(op *slab.Op, key mem.Ptr, n, ref uint64, old *V) 
 		return false, err
 	}
 	defer g.unlock()
-	at, err := m.locate(key, n, h)
+	at, err := g.locate(key, n, h)
 	if err != nil || at.old == 0 {
 		return false, err
 	}
@@ -363,9 +375,14 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 		if !seen.hit && action == Delete {
 			return v, false, nil
 		}
-		if done, err := m.commit(key, n, h, &seen, &kept, entry); err != nil {
+		done, err := m.commit(key, n, h, &seen, &kept, entry)
+		if err == errCrowded {
+			err = m.relieve(h)
+		}
+		if err != nil {
 			return v, false, err
-		} else if done {
+		}
+		if done {
 			return fresh, action == Store, nil
 		}
 		pause(try)
@@ -402,14 +419,15 @@ func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V) (d
 		return false, err
 	}
 	defer g.unlock()
-	at, err := m.locate(key, n, h)
+	at, err := g.locate(key, n, h)
 	if err != nil {
 		return false, err
 	}
 	if same, err := m.still(at, n, seen, kept); err != nil || !same {
 		return false, err
 	}
-	return true, g.change(&op, at, h, ref)
+	err = g.change(&op, at, h, ref)
+	return err == nil, err
 }
 
 // still reports, under the lock, whether the key that locate has looked for is as
@@ -424,7 +442,7 @@ func (m *Map[K, V]) still(at place, n uint64, seen *found, kept *V) (bool, error
 	if err != nil || !seen.hit {
 		return false, err
 	}
-	if at.bucket == seen.bucket && at.bucket.version.Load() == seen.version {
+	if at.bucket == seen.bucket && !m.changed(seen) {
 		return true, nil
 	}
 	return m.holds(p, size, kept), nil
@@ -440,23 +458,31 @@ type Integer interface {
 // and fails as [Map.Store] does; with an error the old value is there.
 func Add[K comparable, N Integer](m *Map[K, N], k K, delta N) (N, error) {
 	key, n := m.key(&k)
-	op, ref, err := m.begin(key, n, &delta)
-	if err != nil {
-		return 0, err
+	h := hashKey(key, n, &m.secrets)
+	for {
+		op, ref, err := m.begin(key, n, &delta)
+		if err != nil {
+			return 0, err
+		}
+		sum, err := add(m, &op, key, n, h, ref, delta)
+		op.End()
+		if err != errCrowded {
+			return sum, err
+		}
+		if err := m.relieve(h); err != nil {
+			return 0, err
+		}
 	}
-	defer op.End()
-	return add(m, &op, key, n, ref, delta)
 }
 
 // add links the entry at ref, whose value is delta, with the sum for a value.
-func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, ref uint64, delta N) (N, error) {
-	h := hashKey(key, n, &m.secrets)
+func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, ref uint64, delta N) (N, error) {
 	g, err := m.lock(h)
 	if err != nil {
 		return 0, err
 	}
 	defer g.unlock()
-	at, err := m.locate(key, n, h)
+	at, err := g.locate(key, n, h)
 	if err != nil {
 		return 0, err
 	}

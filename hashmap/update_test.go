@@ -302,12 +302,12 @@ func TestUpdate_Full(t *testing.T) {
 	require.Equal(t, n, again)
 }
 
-// The stripe is full: only new keys are refused.
-func TestUpdate_FullStripe(t *testing.T) {
+// The segment is full: only new keys are refused.
+func TestUpdate_FullSegment(t *testing.T) {
 	a := shmtest.Heap(t, roomy)
 	m := create[string, int](t, a, "m", nil)
 	collide(t, 16, &m.table)
-	slots := bucketSlots << m.stripeBits
+	slots := int(bucketSlots * m.plan.most)
 	for i := range slots {
 		require.Equal(t, outcome{i, false}, got[int](t)(m.LoadOrStore(key16(i), i)))
 	}

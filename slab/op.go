@@ -20,6 +20,9 @@ type Op struct {
 	s      *Slab
 	Record *intent.Record
 	lane   *lane
+
+	second *intent.Record // of a second block; nil: none
+	nested int            // its index
 }
 
 // Begin starts an operation. It waits while too many are in flight in this
@@ -53,6 +56,35 @@ func (o *Op) Reserve(n uint64) (uint64, error) {
 	return o.s.allocRun(o.Record, o.lane, n)
 }
 
+// ReserveSecond reserves another block, all zeros, under a record of its own: for
+// a change that needs two. The caller publishes both by one record, and then
+// closes the second one. One operation of a process does this at a time.
+func (o *Op) ReserveSecond(n uint64) (uint64, error) {
+	o.s.seconds.Lock() // there are few such records, and Reserve may need one more
+	r, i, ok := o.s.f.Pool.TakeNested()
+	if !ok {
+		o.s.seconds.Unlock()
+		return 0, arena.ErrClosed
+	}
+	o.second, o.nested = r, i
+	twin := Op{s: o.s, Record: r, lane: o.lane}
+	return twin.ReserveZeroed(n)
+}
+
+// Second returns the record of the second block, nil if there is none.
+func (o *Op) Second() *intent.Record { return o.second }
+
+// endSecond gives the second record back, and its block if that is still named.
+func (o *Op) endSecond() {
+	if ref, ok := o.second.Reserved(); ok {
+		_ = o.s.f.Pages.Free(ref) // survivor: free, and named
+		o.second.Close()          // survivor: nothing left
+	}
+	o.s.f.Pool.Give(o.nested)
+	o.second = nil
+	o.s.seconds.Unlock()
+}
+
 // ReserveZeroed is Reserve for a block that is all zeros.
 func (o *Op) ReserveZeroed(n uint64) (uint64, error) {
 	ref, err := o.Reserve(n)
@@ -70,6 +102,9 @@ func (o *Op) ReserveZeroed(n uint64) (uint64, error) {
 // End ends the operation. A block that was reserved and not published is freed.
 func (o *Op) End() {
 	l := o.lane
+	if o.second != nil {
+		o.endSecond()
+	}
 	if o.Record.Open() && !o.undo() {
 		o.s.f.Pool.Lose(l.record)
 		return

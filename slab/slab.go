@@ -3,6 +3,7 @@ package slab
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/shmkit/shmkit/arena"
@@ -21,8 +22,9 @@ type Slab struct {
 	lanes [intent.Lanes]lane
 	rooms [pages.MaxClasses]int // blocks that a lane keeps at most
 
-	rotor  atomic.Uint64 // of the search for freed runs
-	deaths atomic.Uint64 // of which this process has looked for lost hints
+	rotor   atomic.Uint64 // of the search for freed runs
+	seconds sync.Mutex    // held by the operation that has two blocks
+	deaths  atomic.Uint64 // of which this process has looked for lost hints
 }
 
 // Of returns the allocator of an arena. It is one for each attach.

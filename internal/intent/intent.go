@@ -17,7 +17,12 @@ type Table struct {
 	off    uint64 // of the first slot's first record
 	stride uint64 // between slots
 	pages  *pages.Table
+	owner  *psync.Owner // who settles
 }
+
+// SetOwner says who takes the locks that settling takes. Before, nothing is
+// settled that needs one.
+func (t *Table) SetOwner(o *psync.Owner) { t.owner = o }
 
 // NewTable returns the records that begin at off in the first slot.
 func NewTable(v *mem.View, slots *psync.Table, off, stride uint64, pt *pages.Table) *Table {
@@ -42,8 +47,8 @@ func (t *Table) Named(buf []uint64) []uint64 {
 		}
 		for i := range PerSlot {
 			r := t.record(s, i)
-			switch r.op.Load() & opMask {
-			case opNone, opRename:
+			op := r.op.Load() & opMask
+			if op == opNone || op == opRename {
 				continue
 			}
 			if ref := r.old.Load() & RefMask; ref != 0 {
@@ -51,6 +56,9 @@ func (t *Table) Named(buf []uint64) []uint64 {
 			}
 			if ref := r.new.Load() & RefMask; ref != 0 {
 				buf = append(buf, ref)
+			}
+			if op == opSplit {
+				buf = append(buf, r.extra.Load()&RefMask)
 			}
 		}
 	}

@@ -11,7 +11,7 @@ type Record struct {
 	version psync.Word64 // offset of the word to raise after publishing; 0: none
 	count   psync.Word64 // offset of the counter to store; 0: none
 	after   psync.Word64 // what the counter will hold
-	extra   psync.Word64 // run: its pages; rename: offset of the word to clear; while blocks are taken: one more than the page that the operation is in
+	extra   psync.Word64 // run: its pages; rename: offset of the word to clear; split: the second new word; while blocks are taken: one more than the page that the operation is in
 }
 
 // Size is the size of a record.
@@ -29,6 +29,7 @@ const (
 	opRename  = 3 // target: old → new, then the low half of the word at extra is cleared; frees nothing
 	opMake    = 4 // a run of extra pages is put together at new
 	opBreak   = 5 // the run of extra pages at old is taken apart
+	opSplit   = 6 // words of the tree at target, for the hash after, on the side version: old → new in the first half, extra in the second; old is freed
 
 	opMask uint64 = 0xff
 )

@@ -70,6 +70,10 @@ func (t *Table) settle(r *Record, op uint64, slot int) error {
 		t.settleMake(r, slot)
 	case opBreak:
 		t.settleBreak(r, slot)
+	case opSplit:
+		if err := t.settleSplit(r); err != nil {
+			return err
+		}
 	default:
 		return fmt.Errorf("%w: unknown op %d", mem.ErrCorrupt, op)
 	}

@@ -69,6 +69,7 @@ func (w *world) attach() *proc {
 	var err error
 	p.owner, err = p.slots.Attach(p.settleDead)
 	require.NoError(w.t, err)
+	p.SetOwner(p.owner)
 	p.pool = p.NewPool(p.slot())
 	p.find = pages.Search{Me: p.owner.ID(), At: p.at()}
 	return p
@@ -86,6 +87,7 @@ func (p *proc) kill() { require.NoError(p.w.t, p.locks.Close()) }
 // settleDead mends what a dead process left: records first, then the page
 // it was in.
 func (p *proc) settleDead(me *psync.Owner, dead psync.ID) error {
+	p.SetOwner(me)
 	err := p.SettleSlot(dead.Slot(), func(off uint64) error {
 		lock, err := mem.At[psync.Mutex](p.view, off)
 		if err != nil {

@@ -72,6 +72,14 @@ func (t *Table) ClassFor(n uint64) (int, bool) {
 	return int(t.types.by8[(n+7)/8]), true
 }
 
+// BlockSize returns the bytes of the block that a request for n bytes gets.
+func (t *Table) BlockSize(n uint64) uint64 {
+	if class, ok := t.ClassFor(n); ok {
+		return t.types.classes[class].Size
+	}
+	return t.RunPages(n) << t.g.Shift
+}
+
 // RunPages returns how many pages a run of n bytes takes.
 func (t *Table) RunPages(n uint64) uint64 {
 	pages := n >> t.g.Shift

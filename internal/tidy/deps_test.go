@@ -9,7 +9,7 @@ import (
 // stack is the house from the ground up. Neighbours do not know each other,
 // and shm does not know the two floors drawn below it: see floors.
 var stack = []string{
-	"internal/fault", "internal/mem", "internal/psync", "internal/pages", "internal/intent",
+	"internal/fault", "internal/mem", "internal/psync", "internal/pages", "internal/tree", "internal/intent",
 	"shm", "arena", "slab",
 }
 
@@ -26,7 +26,8 @@ var floors = map[string]floor{
 	"internal/mem":    {upTo("internal/fault"), "the unsafe room knows bytes and types, not what they mean"},
 	"internal/psync":  {upTo("internal/mem"), "words and locks serve a segment as well as what is in it"},
 	"internal/pages":  {upTo("internal/psync"), "any attacher recovers pages, without the allocator's policy"},
-	"internal/intent": {upTo("internal/pages"), "a record is settled without the structure that wrote it"},
+	"internal/tree":   {upTo("internal/psync"), "the shape of a tree is walked without knowing who allocates or stores in it"},
+	"internal/intent": {upTo("internal/tree"), "a record is settled without the structure that wrote it"},
 	"shm":             {upTo("internal/psync"), "a segment knows nothing of its contents"},
 	"arena":           {upTo("shm"), "an arena recovers what is on it from records, not from structures"},
 	"slab":            {upTo("arena"), "an allocator knows sizes and destinations, not what is stored"},

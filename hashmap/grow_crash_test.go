@@ -1,0 +1,185 @@
+//go:build crash
+
+package hashmap
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/fault"
+	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/internal/tree"
+	"github.com/shmkit/shmkit/shm"
+)
+
+// crowdIt fills the map of a scene until a segment is to be replaced, by a larger
+// one or by two. Their entries lie partly behind their home buckets.
+func crowdIt(most uint64, deep bool) func(m *Map[string, []byte]) {
+	return func(m *Map[string, []byte]) {
+		if most != 0 {
+			m.plan.most = most
+		}
+		for i := 0; ; i++ {
+			d, s, err := m.peek(m.crowded.Load())
+			if m.crowded.Load() != 0 && err == nil && (s.Depth == d.Bits) == deep {
+				return
+			}
+			must(0, m.Store(fmt.Sprint("crowd", i), nil))
+		}
+	}
+}
+
+// splitting is a scene whose operation is one that has to split a segment first.
+func splitting(enter func(m *Map[string, []byte])) *scene {
+	s := &scene{before: several(2)}
+	s.enter = func(m *Map[string, []byte]) {
+		enter(m)
+		s.after = textIn(m)
+		s.after["new"] = "entry"
+	}
+	s.do = func(m *Map[string, []byte]) error {
+		err := m.Store("new", []byte("entry"))
+		if m.crowded.Load() != 0 {
+			return fmt.Errorf("the segment was not split")
+		}
+		return err
+	}
+	return s
+}
+
+func textIn(m *Map[string, []byte]) map[string]string {
+	all := make(map[string]string)
+	for k, v := range m.All() {
+		all[k] = string(v)
+	}
+	return all
+}
+
+func TestCrash_Map_Widen(t *testing.T) { eachTick(t, splitting(crowdIt(0, true))) }
+
+// The directory has a word for each segment: it is doubled.
+func TestCrash_Map_SplitAndDouble(t *testing.T) { eachTick(t, splitting(crowdIt(7, true))) }
+
+func TestCrash_Map_Split(t *testing.T) { eachTick(t, splitting(crowdIt(7, false))) }
+
+// There is no room to split: the write is done all the same.
+func TestCrash_Map_CannotSplit(t *testing.T) {
+	s := splitting(crowdIt(7, false))
+	enter, do := s.enter, s.do
+	s.enter = func(m *Map[string, []byte]) {
+		enter(m)
+		for n := 9000; n > 400; n -= 100 {
+			for i := 0; m.object.Err() == nil && m.Store(fmt.Sprint("ballast", n, i), make([]byte, n)) == nil; i++ {
+			}
+		}
+		m.crowded.Store(1)
+		s.after = textIn(m)
+		s.after[hot] = "entry"
+	}
+	s.do = func(m *Map[string, []byte]) error {
+		_ = do
+		return m.Store(hot, []byte("entry"))
+	}
+	eachTick(t, s)
+}
+
+func TestCrash_Map_Clear(t *testing.T) {
+	clear := func(m *Map[string, []byte]) error { return m.Clear() }
+	eachTick(t, &scene{before: several(9), do: clear, after: map[string]string{}})
+}
+
+func TestCrash_Map_ReplaceAll(t *testing.T) {
+	after := map[string]string{hot: "new", "other": "entry", "third": "one"}
+	content := make(map[string][]byte)
+	for k, v := range after {
+		content[k] = []byte(v)
+	}
+	exchange := func(m *Map[string, []byte]) error { return m.ReplaceAll(maps.All(content)) }
+	eachTick(t, &scene{before: several(5), do: exchange, after: after})
+}
+
+// An exchange that fails leaves the content, wherever it is cut off.
+func TestCrash_Map_ReplaceAllFull(t *testing.T) {
+	content := map[string][]byte{"a": []byte("1"), "b": make([]byte, 200<<10)}
+	exchange := func(m *Map[string, []byte]) error {
+		if m.ReplaceAll(maps.All(content)) == nil {
+			return fmt.Errorf("there was room")
+		}
+		return nil
+	}
+	eachTick(t, &scene{before: several(5), do: exchange, after: several(5)})
+}
+
+// Whoever exchanges the content is killed at every tick. The others read and
+// write meanwhile, and their writes free what he has left, a piece at a time.
+func TestCrash_Map_LeftoversGo(t *testing.T) {
+	s := &scene{before: several(9), do: func(m *Map[string, []byte]) error { return m.Clear() }, after: map[string]string{}}
+	run := s.setup(t)
+	frames, _ := shmtest.Freeze(run.Segment, run.Do)
+	for _, frame := range frames {
+		seg := shm.HeapBytes(frame, run.Segment.Reserved())
+		a, err := arena.Attach(seg, nil)
+		require.NoError(t, err)
+		m, err := Open[string, []byte](a, "m", nil)
+		require.NoError(t, err)
+		before := textIn(m)
+		for range 300 {
+			require.NoError(t, m.Store("mine", []byte("1")))
+		}
+		before["mine"] = "1"
+		require.Equal(t, before, textIn(m))
+		require.Zero(t, m.tree.Dir(1-tree.SideOf(m.version.Load())).Load(), "nothing is left of the other side")
+		shmtest.Clean(t, a)
+		require.NoError(t, m.Close())
+		require.NoError(t, a.Close())
+	}
+	t.Logf("%d ticks", len(frames))
+}
+
+// A reader is stopped at every tick of a split, a doubling or an exchange that
+// another one makes: he reads before it, after it, and across it.
+func TestCrash_Map_ReadAtEveryTick(t *testing.T) {
+	changes := map[string]func(m *Map[string, []byte]){
+		"widen":  func(m *Map[string, []byte]) { crowdIt(0, true)(m); must(0, m.Store("new", nil)) },
+		"double": func(m *Map[string, []byte]) { crowdIt(7, true)(m); must(0, m.Store("new", nil)) },
+		"split":  func(m *Map[string, []byte]) { crowdIt(7, false)(m); must(0, m.Store("new", nil)) },
+		"exchange": func(m *Map[string, []byte]) {
+			must(0, m.ReplaceAll(func(yield func(string, []byte) bool) { yield(hot, []byte("value 0")) }))
+		},
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			seg := shmtest.Segment(t, tiny)
+			a, b := shmtest.OnSegment(t, seg, tiny), shmtest.OnSegment(t, seg, tiny)
+			m := create[string, []byte](t, a, "m", &Options{Capacity: 50})
+			reader := open[string, []byte](t, b, "m")
+			require.NoError(t, m.Store(hot, []byte("value 0")))
+			ticks := int64(0)
+			fault.Reset()
+			fault.SetHook(func(n int64) {
+				ticks = n
+				v, ok := reader.Load(hot)
+				if !ok || string(v) != "value 0" {
+					t.Errorf("tick %d: %q, %v, %v", n, v, ok, reader.Err())
+				}
+				times := 0
+				for k := range reader.Keys() {
+					if k == hot {
+						times++
+					}
+				}
+				if times != 1 {
+					t.Errorf("tick %d: the key is yielded %d times", n, times)
+				}
+			})
+			defer fault.Reset()
+			change(m)
+			fault.SetHook(nil)
+			t.Logf("%d ticks", ticks)
+		})
+	}
+}

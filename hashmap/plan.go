@@ -1,0 +1,117 @@
+package hashmap
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
+	"github.com/shmkit/shmkit/internal/tree"
+)
+
+// plan is the shape of a map: how many stripes, and the tree that it begins with.
+type plan struct {
+	capacity   uint64 // entries
+	stripeBits uint   // log2 of the stripes
+	bits       uint   // log2 of the words of a new directory, no less than stripeBits
+	buckets    uint64 // of a new segment
+	most       uint64 // buckets of a segment that is split, and not made larger
+}
+
+const (
+	defaultCapacity = 1024
+	// mostStripeBits is that of the stripes a map has at most: enough for as many
+	// processes as an arena has.
+	mostStripeBits = 8
+	// smallest and largest are the bytes of a segment. The root block and all
+	// segments begin at multiples of a cache line: blocks of at least a 64th of a
+	// page do, if their size is one.
+	smallest = 512
+	largest  = 16 << 10
+)
+
+// planFor shapes a map for so many entries at a load of 0.72, so that at 0.8,
+// where segments are split, few are by chance. Of the sizes of a segment it
+// takes one that wastes little, and gives many stripes.
+func planFor(capacity uint64, t *pages.Table, arenaSize uint64) (plan, error) {
+	p := plan{capacity: capacity, most: buckets(clamp(arenaSize/32, smallest, largest), t)}
+	need := capacity*100/(72*bucketSlots) + 1
+	best := ^uint64(0)
+	for bits := uint(1); bits <= tree.MaxBits; bits++ {
+		n := buckets(tree.Size((need+1<<bits-1)>>bits), t)
+		if n > p.most {
+			continue
+		}
+		total := tree.Size(n) << bits
+		if total+total/16 > best && (bits > mostStripeBits || total > best+best/16) {
+			break
+		}
+		p.bits, p.buckets, best = bits, n, min(best, total)
+	}
+	if best > arenaSize {
+		return p, fmt.Errorf("%w: buckets for %d entries take %d bytes or more, the arena has at most %d", ErrFull, capacity, need*bucketSize, arenaSize)
+	}
+	p.stripeBits = min(p.bits, mostStripeBits)
+	return p, nil
+}
+
+func clamp(n, low, high uint64) uint64 { return max(low, min(n, high)) }
+
+// buckets returns how many buckets fit into the block that a segment of size
+// bytes gets.
+func buckets(size uint64, t *pages.Table) uint64 {
+	return lines(size, t)/tree.Line - 1
+}
+
+// lines returns the size of the smallest block of whole cache lines with room for
+// size bytes.
+func lines(size uint64, t *pages.Table) uint64 {
+	size = t.BlockSize(max(size, smallest, t.Geometry().PageSize()/64))
+	for size%tree.Line != 0 {
+		size = t.BlockSize(size + 1)
+	}
+	return size
+}
+
+func (p *plan) stripes() uint64 { return 1 << p.stripeBits }
+
+// stripeOf returns the stripe of a hash.
+func (p *plan) stripeOf(h uint64) uint64 { return h >> 1 >> (63 - p.stripeBits) }
+
+func (p *plan) size() uint64 { return stripesOff + p.stripes()*stripeSize }
+
+// spec describes the object.
+func (p *plan) spec(s *shape, t *pages.Table) arena.Spec {
+	return arena.Spec{
+		Kind: arena.KindMap, Fingerprint: s.print, Types: s.types,
+		Size:  lines(p.size(), t),
+		Trace: arena.Trace{Tree: true, First: treeOff},
+	}
+}
+
+// fill writes the root block.
+func (p *plan) fill(root mem.Ptr) {
+	mem.Zero(root, p.size())
+	h := mem.Cast[header](root)
+	h.capacity.Store(p.capacity)
+	h.stripeBits.Store(uint64(p.stripeBits))
+	h.bits.Store(uint64(p.bits))
+	h.buckets.Store(p.buckets)
+	h.most.Store(p.most)
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
+	random[16] |= 1             // the third one is a multiplier
+	for i := range h.secrets {
+		h.secrets[i].Store(binary.LittleEndian.Uint64(random[i*8:]))
+	}
+}
+
+func (p *plan) check(size uint64) error {
+	if p.stripeBits > mostStripeBits || p.bits == 0 || p.bits > tree.MaxBits || p.bits < p.stripeBits || p.size() > size ||
+		p.buckets == 0 || p.buckets > p.most || p.most > tree.MaxBuckets {
+		return fmt.Errorf("%w: 2^%d stripes, directory of 2^%d words, %d to %d buckets, in %d bytes", ErrCorrupt, p.stripeBits, p.bits, p.buckets, p.most, size)
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package hashmap
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/shmkit/shmkit/internal/intent"
+	"github.com/shmkit/shmkit/internal/tree"
+)
+
+// How the whole content is exchanged. There is room for two trees, one on each
+// side of the head; the side that is not current is the business of whoever holds
+// the swap lock.
+//
+//	1  lock; take down what a dead one may have left on the other side
+//	2  build the new tree there: each block is linked by a record, under this
+//	   lock, before the next one is reserved
+//	3  lock the tree; raise the version by one exchange; unlock
+//	                          the new content is there, the old one is not
+//	4  take the old tree down, a few entries at a time, under the lock of their
+//	   stripe; unlock
+//
+// Step 3 is one store, so no record names it. A survivor finds the one content or
+// the other, and a tree to take down: the next one to exchange does that, or any
+// writer, a piece before each write.
+//
+// A write that was under way in step 3 may still go to the old tree; it was before
+// the exchange then. It holds the lock of its stripe, so it is over when the
+// stripe is taken down; and who takes the lock later finds the new tree.
+
+// Clear removes all entries. Readers see all of them or none; they are not held
+// up, and writers but for moments. It blocks while another process clears or
+// replaces the content. With an error nothing has changed, unless the arena was
+// closed meanwhile.
+func (m *Map[K, V]) Clear() error {
+	return m.renew(m.plan.bits, m.plan.buckets, false, func(*nursery) error { return nil })
+}
+
+// ReplaceAll exchanges the whole content for what seq yields, by one store: a
+// reader finds the old value of a key or the new one, and once it has found a new
+// one, no old one any more. Of a key that is yielded twice the last value stays.
+// What other writers store meanwhile may be gone with the old content.
+//
+// seq is called before anything else happens, with no lock held, and its pairs
+// are kept in Go's memory until it ends. The arena needs room for both contents.
+// It blocks while another process clears or replaces the content. With an error
+// the old content is there.
+func (m *Map[K, V]) ReplaceAll(seq iter.Seq2[K, V]) error {
+	if m.floor.Pool == nil {
+		return ErrReadOnly
+	}
+	all := make(map[K]V)
+	for k, v := range seq {
+		all[k] = v
+	}
+	p, err := planFor(max(uint64(len(all)), m.plan.capacity), m.floor.Pages, uint64(m.slab.MaxSize()))
+	if err != nil {
+		return fmt.Errorf("hashmap %q: %w", m.object.Name(), err)
+	}
+	for bits := max(p.bits, m.plan.stripeBits); ; bits++ {
+		err := m.renew(bits, min(p.buckets, m.plan.most), false, func(n *nursery) error {
+			for k, v := range all {
+				if err := m.enter(n, &k, &v); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !errors.Is(err, errCrowded) || bits == tree.MaxBits {
+			return err
+		}
+	}
+}
+
+// nursery is the side that is being built.
+type nursery struct {
+	dir  tree.Dir
+	side int
+}
+
+// plant gives a map its first tree.
+func (t *table) plant() error {
+	return t.renew(t.plan.bits, t.plan.buckets, true, func(*nursery) error { return nil })
+}
+
+// renew builds a tree on the other side, has it filled, and makes it the current
+// one; first: only if there is none yet.
+func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery) error) error {
+	if t.floor.Pool == nil {
+		return ErrReadOnly
+	}
+	if err := t.err(); err != nil {
+		return err
+	}
+	return t.underLock(t.tree.Swap(), t.tree.SwapAt(), func() error {
+		old := tree.SideOf(t.version.Load())
+		if first && t.tree.Dir(old).Load() != 0 {
+			return nil
+		}
+		if err := t.takeDown(1 - old); err != nil {
+			return err
+		}
+		n, err := t.build(1-old, bits, buckets)
+		if err == nil {
+			err = fill(n)
+		}
+		if err == nil {
+			err = t.underTree(func() error {
+				t.tree.Exchange()
+				return nil
+			})
+		}
+		if err != nil {
+			return errors.Join(err, t.takeDown(1-old))
+		}
+		_ = t.takeDown(old) // it is done; what is left is for the next writer
+		return nil
+	})
+}
+
+// build makes an empty tree on a side.
+func (t *table) build(side int, bits uint, buckets uint64) (*nursery, error) {
+	for i := range t.plan.stripes() {
+		t.stripe(t.stripeOff + i*stripeSize).count[side].Store(0) // survivor: builds anew
+	}
+	ref, err := t.graft(tree.DirSize(bits), t.tree.DirAt(side), func(ref uint64) uint64 { return tree.DirRef(ref, bits) })
+	if err != nil {
+		return nil, err
+	}
+	n := &nursery{side: side}
+	if n.dir, err = t.tree.Open(ref); err != nil {
+		return nil, err
+	}
+	for i := range n.dir.Len() {
+		if _, err := t.graft(tree.Size(buckets), n.dir.WordAt(i), func(ref uint64) uint64 { return tree.Word(ref, bits, buckets) }); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+// graft links a block of zeros to the word at target, which is 0.
+func (t *table) graft(size, target uint64, word func(ref uint64) uint64) (uint64, error) {
+	op, err := t.slab.Begin()
+	if err != nil {
+		return 0, err
+	}
+	defer op.End()
+	ref, err := op.ReserveZeroed(size)
+	if err != nil {
+		return 0, fmt.Errorf("hashmap %q: %w", t.object.Name(), err)
+	}
+	ref = word(ref)
+	t.floor.Records.Apply(op.Record, &intent.Change{Lock: t.tree.SwapAt(), Target: target, New: ref})
+	return ref, nil
+}
+
+// enter stores a pair in the tree that is being built.
+func (m *Map[K, V]) enter(b *nursery, k *K, v *V) error {
+	key, n := m.key(k)
+	op, ref, err := m.begin(key, n, v)
+	if err != nil {
+		return err
+	}
+	defer op.End()
+	h := hashKey(key, n, &m.secrets)
+	g := guard{t: &m.table, lock: m.tree.SwapAt(), off: m.stripeAt(h), side: b.side}
+	g.stripe, g.seg = m.stripe(g.off), tree.Parse(b.dir.Word(h).Load())
+	return g.link(&op, place{}, h, ref)
+}
+
+// takeDown frees the tree of a side. The caller holds the swap lock.
+func (t *table) takeDown(side int) error {
+	for {
+		left := batch
+		if done, err := t.takeSome(side, &left); done || err != nil {
+			return err
+		}
+	}
+}
+
+// batch is how many blocks are freed under one lock.
+const batch = 256
+
+// takeSome frees some blocks of the tree of a side, and reports whether that was
+// all. It has no more than one stripe locked.
+func (t *table) takeSome(side int, left *int) (done bool, err error) {
+	ref := t.tree.Dir(side).Load()
+	if ref == 0 {
+		return true, nil
+	}
+	d, err := t.tree.Open(ref)
+	if err != nil || d.Bits < t.plan.stripeBits {
+		return false, errors.Join(err, fmt.Errorf("hashmap %q: %w: a directory of 2^%d words", t.object.Name(), ErrCorrupt, d.Bits))
+	}
+	op, err := t.slab.Begin()
+	if err != nil {
+		return false, err
+	}
+	defer op.End()
+	per := d.Len() >> t.plan.stripeBits
+	for i := range t.plan.stripes() {
+		off := t.stripeOff + i*stripeSize
+		if empty(&d, i*per, (i+1)*per) {
+			continue
+		}
+		err := t.underLock(&t.stripe(off).lock, off, func() error {
+			done, err = t.floor.Records.DrainWords(op.Record, off, d, i*per, (i+1)*per, left)
+			return err
+		})
+		if !done || err != nil {
+			return false, err
+		}
+	}
+	return true, t.underTree(func() error { return t.floor.Records.DrainDir(op.Record, t.tree.LockAt(), t.tree, side) })
+}
+
+func empty(d *tree.Dir, from, to uint64) bool {
+	for i := from; i < to; i++ {
+		if d.At(i).Load() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// helpOut frees some blocks of the side that is not current, if nobody does. Now
+// and then it looks whether the one who does is alive.
+func (t *table) helpOut() {
+	swap := t.tree.Swap()
+	if !swap.TryLock(t.floor.Owner) {
+		if t.helps.Add(1)%64 != 0 {
+			return
+		}
+		if alive, err := t.floor.Owner.Alive(swap.Holder()); alive || err != nil {
+			return
+		}
+		_ = t.underLock(swap, t.tree.SwapAt(), t.freeSome)
+		return
+	}
+	_ = t.freeSome()
+	swap.Unlock()
+}
+
+func (t *table) freeSome() error {
+	left := batch / 4
+	_, err := t.takeSome(1-tree.SideOf(t.version.Load()), &left)
+	return err
+}
+
+// clearOut frees the side that is not current, when there is no room, and reports
+// whether there was something to free.
+func (t *table) clearOut() bool {
+	if t.tree.Dir(1-tree.SideOf(t.version.Load())).Load() == 0 || !t.tree.Swap().TryLock(t.floor.Owner) {
+		return false
+	}
+	err := t.takeDown(1 - tree.SideOf(t.version.Load()))
+	t.tree.Swap().Unlock()
+	return err == nil
+}
