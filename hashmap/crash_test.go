@@ -34,6 +34,7 @@ type scene struct {
 	before map[string]string                  // what is in the map
 	size   int64                              // at most, of the arena; 0: that of tiny
 	enter  func(m *Map[string, []byte])       // further preparation
+	opened func(m *Map[string, []byte])       // what is done to the handle of a survivor
 	do     func(m *Map[string, []byte]) error // the operation
 	after  map[string]string                  // what is in the map then
 }
@@ -74,6 +75,9 @@ func (s *scene) verify(t *testing.T, a *arena.Arena, whole bool) {
 	m, err := Open[string, []byte](a, "m", nil)
 	require.NoError(t, err)
 	s.handle(t, m)
+	if s.opened != nil {
+		s.opened(m)
+	}
 	require.NoError(t, m.Check())
 	got := textOfAll(t, m)
 	if whole || !maps.Equal(s.before, got) {
@@ -106,7 +110,9 @@ func textOfAll(t *testing.T, m *Map[string, []byte]) map[string]string {
 		require.True(t, ok)
 		require.Equal(t, string(v), string(got))
 	}
-	require.Equal(t, len(all), m.Len())
+	if m.head.expiring.Load() == 0 {
+		require.Equal(t, len(all), m.Len())
+	}
 	return all
 }
 

@@ -25,8 +25,8 @@
 //
 // # Terms
 //
-//   - Entry: a block with the key and the value. It is never changed; a new value
-//     is a new entry.
+//   - Entry: a block with the key and the value. It is never changed, but for its
+//     deadline; a new value is a new entry.
 //   - Bucket: one cache line with a version, a tag and a slot for each of six
 //     entries. A slot holds the offset of an entry and 20 bits of its hash.
 //   - Chain: the buckets in which a key can be: its home, and the ones after it as
@@ -65,7 +65,7 @@
 //
 // # Blocking, full, damaged
 //
-// Load, LoadInto, LoadAppend, Contains, All, Keys, Values and Len never wait; a
+// Load, LoadInto, LoadAppend, Contains, TTL, All, Keys, Values and Len never wait; a
 // read is repeated only because a write to the same bucket was completed. All
 // others, once they have to write, wait for the lock of their stripe as long as
 // its holder lives; Clear and ReplaceAll wait for each other. When the arena has
@@ -74,6 +74,17 @@
 // returns ErrReadOnly on an arena opened read-only, also when it would not have
 // written. A read that meets damage finds nothing and leaves ErrCorrupt in Err;
 // the other verbs return it.
+//
+// # Time to live
+//
+// An entry can have a deadline: by Options.TTL, StoreTTL, Expire or AddInitial.
+// From then on it is not there, for every verb. Store, Swap, LoadOrStore and
+// ReplaceAll set the deadline anew; CompareAndSwap, Compute and Add leave that of
+// the entry they change. Deadlines are kept by the machine's monotonic clock, to
+// the nanosecond, and compared when the entry is looked at; setting the wall clock
+// changes none. Memory of expired entries is used again when it is wanted, or
+// freed by PurgeExpired; until then Len counts them. A read of an entry with a
+// deadline takes some ten nanoseconds longer.
 //
 // # Growth
 //

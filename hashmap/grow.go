@@ -88,6 +88,11 @@ func (t *table) split(h uint64) error {
 	if err != nil || s.Buckets == 0 {
 		return err
 	}
+	if freed := 0; t.head.expiring.Load() != 0 {
+		if _, err := t.purgeSegment(h, purgeAtOnce, &freed); err != nil || freed > 0 {
+			return err
+		}
+	}
 	if s.Buckets < t.plan.most {
 		return t.replaceSegment(h, s, min(buckets(2*tree.Size(s.Buckets), t.floor.Pages), t.plan.most), s.Depth)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -182,4 +183,45 @@ func TestCrash_Map_ReadAtEveryTick(t *testing.T) {
 			t.Logf("%d ticks", ticks)
 		})
 	}
+}
+
+// lapsing is a scene in which a key has expired; hot and "later" live on.
+func lapsing(do func(m *Map[string, []byte]) error, changes ...string) *scene {
+	dial := new(sundial)
+	s := &scene{do: func(m *Map[string, []byte]) error { return do(m) }}
+	s.enter = func(m *Map[string, []byte]) {
+		dial.at = 0
+		dial.rule(&m.table)
+		must(0, m.StoreTTL("gone", []byte("1"), time.Second))
+		must(0, m.StoreTTL("later", []byte("2"), time.Hour))
+		must(0, m.Store(hot, []byte("3")))
+		dial.at = time.Minute
+		s.after = with(textIn(m), changes...)
+	}
+	s.opened = func(m *Map[string, []byte]) { dial.rule(&m.table) }
+	return s
+}
+
+func TestCrash_Map_TTL(t *testing.T) {
+	do := func(f func(m *Map[string, []byte]) error) func(m *Map[string, []byte]) error { return f }
+	eachTick(t, lapsing(do(func(m *Map[string, []byte]) error { return m.StoreTTL("gone", []byte("4"), time.Hour) }), "gone", "4"))
+	eachTick(t, lapsing(do(func(m *Map[string, []byte]) error { return second(m.Expire("later", time.Millisecond)) })))
+	eachTick(t, lapsing(do(func(m *Map[string, []byte]) error { return second(m.Persist("later")) })))
+	eachTick(t, lapsing(do(func(m *Map[string, []byte]) error { return second(m.PurgeExpired(5)) })))
+	eachTick(t, lapsing(do(func(m *Map[string, []byte]) error { return second(m.Delete("gone")) })))
+}
+
+// The slot of an expired entry is taken for another key.
+func TestCrash_Map_TTLSlot(t *testing.T) {
+	s := lapsing(storing(key16(20), "entry"), key16(20), "entry")
+	enter := s.enter
+	s.chain = true
+	s.enter = func(m *Map[string, []byte]) {
+		for i := range bucketSlots - 1 {
+			must(0, m.Store(key16(i), nil))
+		}
+		must(0, m.StoreTTL(key16(15), []byte("gone too"), time.Second))
+		enter(m)
+	}
+	eachTick(t, s)
 }

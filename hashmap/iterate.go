@@ -200,6 +200,9 @@ func (m *Map[K, V]) copyEntry(f *found, off uint64, h *uint64, k *K, v *V) bool 
 		return !m.doubt(f, "an entry at %#x lies outside the data area", off)
 	}
 	e := m.base.Add(off)
+	if m.expired(e) {
+		return false
+	}
 	size := mem.Load64(e)
 	n, length := size&0xffffffff, size>>32
 	if n > m.maxKey || m.wrongKey(n) || m.wrongValue(length) || !m.within(off, entryHeader+pad8(n)+length) {

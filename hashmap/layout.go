@@ -21,7 +21,7 @@ import (
 // and each entry is a block of its own:
 //
 //	0      key length 32, value length 32
-//	8      reserved: 0
+//	8      deadline in the map's time, 0: none
 //	16     key, padded with zeros to a multiple of 8
 //	…      value
 
@@ -32,9 +32,12 @@ type header struct {
 	bits       psync.Word64    // log2 of the words of a new directory
 	buckets    psync.Word64    // buckets of a new segment
 	most       psync.Word64    // buckets of a segment that is split, and not made larger
-	spare0     [3]psync.Word64 // 0
+	ttl        psync.Word64    // nanoseconds that an entry lives unless something else is said; 0: for ever
+	expiring   psync.Word64    // 1: some entry has, or had, a deadline; set before the first one is stored
+	spare0     psync.Word64    // 0
 	secrets    [4]psync.Word64 // random words that key the hash
-	spare1     [4]psync.Word64 // 0
+	watch      watch           // what its time is
+	spare1     psync.Word64    // 0
 }
 
 // stripe is a range of hashes that one lock guards.
@@ -67,6 +70,7 @@ const (
 	stripeSize  = 64
 	countOff    = 8 // in a stripe, of the first side
 	entryHeader = 16
+	deadlineOff = 8
 
 	// overflowed is set in tags when an entry whose home this bucket is, or lies
 	// before it, had to go further. It is never cleared.

@@ -89,7 +89,7 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 		if off>>3+(n+7)>>3 < m.span.Load() {
 			e := m.data.Add(off)
 			text := e.Add(entryHeader)
-			differs := (mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)) |
+			differs := (mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)) | mem.Load64(e.Add(deadlineOff)) | // one with a deadline is looked at below
 				(mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
 			if differs == 0 {
 				mem.ReadInto(v, text.Add(pad8(n)))

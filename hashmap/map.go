@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"time"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/tree"
@@ -15,6 +16,9 @@ type Options struct {
 	// Capacity is the number of entries that there is room for at once; 0 means
 	// 1024. With more the map grows, as long as the arena has room.
 	Capacity int
+	// TTL is how long an entry lives that is stored without a time to live of its
+	// own; 0 is for ever.
+	TTL time.Duration
 }
 
 // Map is a handle on a hash map. It is safe for concurrent use by goroutines,
@@ -39,6 +43,12 @@ func Create[K comparable, V any](a *arena.Arena, name string, o *Options) (*Map[
 	p, err := planFor(uint64(capacity), pt, uint64(a.MaxSize()))
 	if err != nil {
 		return nil, fmt.Errorf("hashmap: create %q: %w", name, err)
+	}
+	if o != nil && o.TTL < 0 {
+		return nil, fmt.Errorf("hashmap %q: TTL %v: want 0 or more", name, o.TTL)
+	}
+	if o != nil {
+		p.ttl = uint64(o.TTL)
 	}
 	obj, err := slab.Of(a).Create(name, p.spec(&s, pt), p.fill)
 	if err != nil {
@@ -79,6 +89,9 @@ func newMap[K comparable, V any](a *arena.Arena, obj *arena.Object, s *shape) (*
 	err := m.init(slab.Of(a), obj)
 	if err == nil && m.floor.Pool != nil && m.tree.Dir(tree.SideOf(m.version.Load())).Load() == 0 {
 		err = m.plant() // whoever has created it may not have come to that
+	}
+	if err == nil {
+		err = m.setClock()
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("hashmap %q: %w", obj.Name(), err), obj.Close())

@@ -18,6 +18,7 @@ type plan struct {
 	bits       uint   // log2 of the words of a new directory, no less than stripeBits
 	buckets    uint64 // of a new segment
 	most       uint64 // buckets of a segment that is split, and not made larger
+	ttl        uint64 // nanoseconds that an entry lives, if nothing else is said; 0: for ever
 }
 
 const (
@@ -100,6 +101,9 @@ func (p *plan) fill(root mem.Ptr) {
 	h.bits.Store(uint64(p.bits))
 	h.buckets.Store(p.buckets)
 	h.most.Store(p.most)
+	h.ttl.Store(p.ttl)
+	h.expiring.Store(min(p.ttl, 1))
+	h.watch.wind(bootID())
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	random[16] |= 1             // the third one is a multiplier

@@ -29,13 +29,19 @@ import (
 // Store sets the value of a key. When it returns nil the value is there, also
 // if this process is killed at once; when it returns an error the old value is.
 func (m *Map[K, V]) Store(k K, v V) error {
-	key, n := m.key(&k)
+	return m.store(&k, &v, m.usual())
+}
+
+// store stores an entry that lives until the deadline.
+func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
+	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
 	for {
-		op, ref, err := m.begin(key, n, &v)
+		op, ref, err := m.begin(key, n, v)
 		if err != nil {
 			return err
 		}
+		m.deadline(ref).Put(until)
 		err = m.put(&op, key, n, h, ref)
 		op.End()
 		if err != errCrowded {
@@ -68,12 +74,12 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 	}
 	if ref, err = op.Reserve(entryHeader + pad8(n) + size); err != nil {
 		op.End()
-		if m.clearOut() {
+		if m.clearOut() || m.purgeSome() {
 			return m.begin(key, n, v)
 		}
 		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
-	value := fillKey(m.base.Add(ref), key, n, size)
+	value := fillKey(m.base.Add(ref), key, n, size, m.usual())
 	if m.bytesValue {
 		mem.CopyIn(value, mem.AsBytes(v))
 	} else {
@@ -93,8 +99,8 @@ func (t *table) checkSizes(n, size uint64) error {
 // fillKey writes the head of an entry and returns where its value goes. The
 // block is reachable from nowhere yet; a reader that holds a stale offset to it
 // finds its version changed.
-func fillKey(e, key mem.Ptr, n, size uint64) mem.Ptr {
-	head := [2]uint64{n | size<<32, 0}
+func fillKey(e, key mem.Ptr, n, size, until uint64) mem.Ptr {
+	head := [2]uint64{n | size<<32, until}
 	mem.Write(e, &head)
 	e = e.Add(entryHeader)
 	if n&7 != 0 {
@@ -141,7 +147,7 @@ func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
 		return false, err
 	}
 	g.unlink(op, at)
-	return true, nil
+	return at.live, nil
 }
 
 // link links a filled entry where locate has found the key, or in a free slot
@@ -152,11 +158,13 @@ func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 		if at, err = g.freeSlot(h); err != nil {
 			return err
 		}
-		c.Count, c.After = g.countAt(), g.count().Load()+1
+		if at.old == 0 {
+			c.Count, c.After = g.countAt(), g.count().Load()+1
+			g.filled(h, 1)
+		}
 		tags := &at.bucket.tags
 		shift := 8 * at.slot
-		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, which nobody misses
-		g.filled(h, 1)
+		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, or an expired entry with that of another: nobody misses either
 	}
 	g.apply(op, at, &c)
 	return nil
@@ -249,6 +257,7 @@ type place struct {
 	index  uint64 // of the bucket
 	slot   uint64
 	old    uint64 // what the slot holds
+	live   bool   // an entry that has not expired
 }
 
 // apply carries a change of one slot out.
@@ -287,7 +296,7 @@ func (g *guard) locate(key mem.Ptr, n, h uint64) (place, error) {
 				return place{}, err
 			}
 			if same {
-				return place{bucket: b, index: i, slot: slot, old: word}, nil
+				return place{bucket: b, index: i, slot: slot, old: word, live: !g.t.wordExpired(word)}, nil
 			}
 		}
 		if tags < overflowed {
@@ -313,8 +322,9 @@ func (t *table) same(off uint64, key mem.Ptr, n uint64) (bool, error) {
 	return equalBytes(key, e.Add(entryHeader), n), nil
 }
 
-// freeSlot finds the first free slot of a key's chain. A bucket that is full
-// sends readers on before anything lies behind it.
+// freeSlot finds the first free slot of a key's chain, or one whose entry has
+// expired, which is replaced then. A bucket that is full sends readers on before
+// anything lies behind it.
 func (g *guard) freeSlot(h uint64) (place, error) {
 	i := homeOf(h, g.seg.Buckets)
 	for far := range g.seg.Buckets {
@@ -326,6 +336,9 @@ func (g *guard) freeSlot(h uint64) (place, error) {
 				}
 				return place{bucket: b, index: i, slot: uint64(slot)}, nil
 			}
+		}
+		if at, ok := g.expiredIn(b, i); ok {
+			return at, nil
 		}
 		if tags := b.tags.Load(); tags < overflowed {
 			b.tags.Store(tags | overflowed) // survivor: readers look one bucket further, in vain

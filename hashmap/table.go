@@ -42,7 +42,11 @@ type table struct {
 	crowded   atomic.Uint64         // a hash whose segment is to be split, with bit 0 set; 0: none
 	respite   atomic.Int64          // full segments to pass over, after one could not be split
 	growing   sync.Mutex            // held by the goroutine that splits
-	helps     atomic.Uint64         // times that the swap lock was found taken
+	head      *header
+	clock     clock
+	purging   sync.Mutex    // held by the goroutine that purges
+	purged    uint64        // first hash not yet looked at
+	helps     atomic.Uint64 // times that the swap lock was found taken
 }
 
 // init fills the table in. What the header says is checked against the size of
@@ -56,7 +60,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	}
 	t.plan = plan{
 		capacity: h.capacity.Load(), stripeBits: uint(h.stripeBits.Load()), bits: uint(h.bits.Load()),
-		buckets: h.buckets.Load(), most: h.most.Load(),
+		buckets: h.buckets.Load(), most: h.most.Load(), ttl: h.ttl.Load(),
 	}
 	if err := t.plan.check(obj.Size()); err != nil {
 		return err
@@ -69,6 +73,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	}
 	t.version, t.stripeOff = t.tree.Version(), obj.Ref()+stripesOff
 	t.dir.Store(new(tree.Dir))
+	t.head = h
 	t.base = view.Base()
 	t.low = t.floor.DataOff
 	t.data = t.base.Add(t.low)
@@ -278,7 +283,7 @@ func (t *table) compare(f *found, word uint64, key mem.Ptr, n uint64) bool {
 			if !equalBytes(key, e.Add(entryHeader), n) {
 				return false
 			}
-			f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), length, true
+			f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), length, !t.expired(e)
 			return true
 		}
 	}
@@ -303,7 +308,7 @@ func (t *table) examine(f *found, off uint64, key mem.Ptr, n uint64) bool {
 	if !equalBytes(key, e.Add(entryHeader), n) {
 		return false
 	}
-	f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), valueLen, true
+	f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), valueLen, !t.expired(e)
 	return true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/slab"
@@ -138,11 +139,8 @@ func (m *Map[K, V]) tryExchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep
 	if err != nil {
 		return false, 0, err
 	}
-	if at.old == 0 {
-		if ref != 0 {
-			err = g.link(op, at, h, ref)
-		}
-		return false, 0, err
+	if !at.live {
+		return false, 0, g.change(op, at, h, ref)
 	}
 	if more, err = m.take(at, n, out); more != 0 || err != nil {
 		return false, more, err
@@ -274,14 +272,22 @@ func (m *Map[K, V]) changeFrom(op *slab.Op, key mem.Ptr, n, ref uint64, old *V) 
 	}
 	defer g.unlock()
 	at, err := g.locate(key, n, h)
-	if err != nil || at.old == 0 {
+	if err != nil || !at.live {
 		return false, err
 	}
 	p, size, err := m.valueOf(at, n)
 	if err != nil || !m.holds(p, size, old) {
 		return false, err
 	}
+	m.inherit(at, ref)
 	return true, g.change(op, at, h, ref)
+}
+
+// inherit gives a new entry the deadline of the one that it replaces.
+func (t *table) inherit(at place, ref uint64) {
+	if ref != 0 && at.live {
+		t.deadline(ref).Put(t.deadline(at.old & offsetMask).Load())
+	}
 }
 
 // change links the entry at ref, or unlinks the one there is if that is 0.
@@ -426,6 +432,7 @@ func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V) (d
 	if same, err := m.still(at, n, seen, kept); err != nil || !same {
 		return false, err
 	}
+	m.inherit(at, ref)
 	err = g.change(&op, at, h, ref)
 	return err == nil, err
 }
@@ -435,7 +442,7 @@ func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V) (d
 // changed. A slot that holds the same word again would say nothing: the block
 // may have been another entry meanwhile, and be one of this key again.
 func (m *Map[K, V]) still(at place, n uint64, seen *found, kept *V) (bool, error) {
-	if at.old == 0 {
+	if !at.live {
 		return !seen.hit, nil
 	}
 	p, size, err := m.valueOf(at, n)
@@ -456,15 +463,32 @@ type Integer interface {
 // Add adds delta to the value of a key and returns the sum, which wraps around
 // as that of an N does. A key that is not there is created with delta. It blocks
 // and fails as [Map.Store] does; with an error the old value is there.
+// The deadline of an entry stays.
 func Add[K comparable, N Integer](m *Map[K, N], k K, delta N) (N, error) {
-	key, n := m.key(&k)
+	return addTo(m, &k, delta, 0, m.usual())
+}
+
+// AddInitial is Add, but that a key that is not there is created with the sum of
+// initial and delta, and lives for ttl; 0 is for ever.
+func AddInitial[K comparable, N Integer](m *Map[K, N], k K, delta, initial N, ttl time.Duration) (N, error) {
+	until, err := m.until(ttl)
+	if err != nil {
+		return 0, err
+	}
+	return addTo(m, &k, delta, initial, until)
+}
+
+func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until uint64) (N, error) {
+	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
+	first := initial + delta
 	for {
-		op, ref, err := m.begin(key, n, &delta)
+		op, ref, err := m.begin(key, n, &first)
 		if err != nil {
 			return 0, err
 		}
-		sum, err := add(m, &op, key, n, h, ref, delta)
+		m.deadline(ref).Put(until)
+		sum, err := add(m, &op, key, n, h, ref, delta, first)
 		op.End()
 		if err != errCrowded {
 			return sum, err
@@ -475,8 +499,8 @@ func Add[K comparable, N Integer](m *Map[K, N], k K, delta N) (N, error) {
 	}
 }
 
-// add links the entry at ref, whose value is delta, with the sum for a value.
-func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, ref uint64, delta N) (N, error) {
+// add links the entry at ref, whose value is first, or with the sum for a value.
+func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, ref uint64, delta, first N) (N, error) {
 	g, err := m.lock(h)
 	if err != nil {
 		return 0, err
@@ -486,13 +510,14 @@ func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, 
 	if err != nil {
 		return 0, err
 	}
-	sum := delta
-	if at.old != 0 {
+	sum := first
+	if at.live {
+		m.inherit(at, ref)
 		var old N
 		if _, err := m.take(at, n, &old); err != nil {
 			return 0, err
 		}
-		sum += old
+		sum = old + delta
 		mem.Write(m.base.Add(ref+entryHeader+pad8(n)), &sum) // nothing leads there yet
 	}
 	if err := g.link(op, at, h, ref); err != nil {

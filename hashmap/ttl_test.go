@@ -1,0 +1,329 @@
+package hashmap
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+// sundial is a clock that is turned by hand, for any number of handles.
+type sundial struct{ at time.Duration }
+
+func (s *sundial) rule(tables ...*table) {
+	for _, t := range tables {
+		t.clock.fake = func() uint64 { return origin + uint64(s.at) }
+	}
+}
+
+// expiring returns a map with one entry that has expired, and one that has not.
+func expiring(t *testing.T) (*Map[string, int], *sundial) {
+	t.Helper()
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	s := new(sundial)
+	s.rule(&m.table)
+	require.NoError(t, m.StoreTTL("gone", 7, time.Second))
+	require.NoError(t, m.StoreTTL("there", 8, time.Hour))
+	require.Equal(t, map[string]int{"gone": 7, "there": 8}, contents(t, m))
+	s.at = time.Minute
+	return m, s
+}
+
+// Every verb takes an expired entry for one that is not there.
+func TestTTL_EveryVerb(t *testing.T) {
+	missing := func(m *Map[string, int]) {
+		t.Helper()
+		_, ok := m.Load("gone")
+		require.False(t, ok)
+	}
+	each := map[string]func(m *Map[string, int]){
+		"Load":        func(m *Map[string, int]) { missing(m) },
+		"Contains":    func(m *Map[string, int]) { require.False(t, m.Contains("gone")) },
+		"LoadOrStore": func(m *Map[string, int]) { require.Equal(t, outcome{1, false}, got[int](t)(m.LoadOrStore("gone", 1))) },
+		"Swap":        func(m *Map[string, int]) { require.Equal(t, outcome{0, false}, got[int](t)(m.Swap("gone", 1))) },
+		"LoadAndDelete": func(m *Map[string, int]) {
+			require.Equal(t, outcome{0, false}, got[int](t)(m.LoadAndDelete("gone")))
+		},
+		"Delete":           func(m *Map[string, int]) { require.False(t, yes(t)(m.Delete("gone"))) },
+		"CompareAndSwap":   func(m *Map[string, int]) { require.False(t, yes(t)(m.CompareAndSwap("gone", 7, 1))); missing(m) },
+		"CompareAndDelete": func(m *Map[string, int]) { require.False(t, yes(t)(m.CompareAndDelete("gone", 7))); missing(m) },
+		"Compute": func(m *Map[string, int]) {
+			v, ok, err := m.Compute("gone", func(old int, ok bool) (int, Action) {
+				require.False(t, ok)
+				require.Zero(t, old)
+				return 5, Store
+			})
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, 5, v)
+		},
+		"Add": func(m *Map[string, int]) {
+			sum, err := Add(m, "gone", 3)
+			require.NoError(t, err)
+			require.Equal(t, 3, sum)
+			left, ok := m.TTL("gone")
+			require.True(t, ok)
+			require.Zero(t, left, "a new entry, with no deadline")
+		},
+		"AddInitial": func(m *Map[string, int]) {
+			sum, err := AddInitial(m, "gone", 3, 10, time.Minute)
+			require.NoError(t, err)
+			require.Equal(t, 13, sum)
+		},
+		"Expire":  func(m *Map[string, int]) { require.False(t, yes(t)(m.Expire("gone", time.Hour))); missing(m) },
+		"Persist": func(m *Map[string, int]) { require.False(t, yes(t)(m.Persist("gone"))); missing(m) },
+		"TTL": func(m *Map[string, int]) {
+			_, ok := m.TTL("gone")
+			require.False(t, ok)
+		},
+		"Store": func(m *Map[string, int]) { require.NoError(t, m.Store("gone", 9)) },
+		"All": func(m *Map[string, int]) {
+			require.Equal(t, map[string]int{"there": 8}, maps.Collect(m.All()))
+			for k := range m.Keys() {
+				require.Equal(t, "there", k)
+			}
+			for v := range m.Values() {
+				require.Equal(t, 8, v)
+			}
+		},
+		"PurgeExpired": func(m *Map[string, int]) {
+			n, err := m.PurgeExpired(10)
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+			require.Equal(t, 1, m.Len())
+		},
+	}
+	for name, verb := range each {
+		t.Run(name, func(t *testing.T) {
+			m, _ := expiring(t)
+			verb(m)
+			v, ok := m.Load("there")
+			require.True(t, ok)
+			require.Equal(t, 8, v)
+			require.NoError(t, m.Check())
+		})
+	}
+}
+
+// What a write does to the deadline.
+func TestTTL_Deadlines(t *testing.T) {
+	a := shmtest.Heap(t, roomy)
+	m := create[string, int](t, a, "m", &Options{TTL: time.Minute})
+	other := open[string, int](t, a, "m")
+	s := new(sundial)
+	s.rule(&m.table, &other.table)
+	left := func(k string) time.Duration {
+		d, ok := other.TTL(k)
+		require.True(t, ok)
+		return d.Round(time.Second)
+	}
+	require.NoError(t, m.Store("k", 1))
+	require.Equal(t, time.Minute, left("k"))
+	s.at = 10 * time.Second
+	_, err := Add(m, "k", 1)
+	require.NoError(t, err)
+	require.Equal(t, 50*time.Second, left("k"), "Add keeps it")
+	require.True(t, yes(t)(m.CompareAndSwap("k", 2, 3)))
+	require.Equal(t, 50*time.Second, left("k"))
+	_, _, err = m.Compute("k", to(4, Store))
+	require.NoError(t, err)
+	require.Equal(t, 50*time.Second, left("k"))
+	_, _, err = m.Swap("k", 5)
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, left("k"), "Swap begins anew")
+	require.True(t, yes(t)(m.Expire("k", 3*time.Second)))
+	require.Equal(t, 3*time.Second, left("k"))
+	require.True(t, yes(t)(m.Persist("k")))
+	require.Zero(t, left("k"))
+	require.NoError(t, m.StoreTTL("k", 1, math.MaxInt64))
+	require.Greater(t, left("k"), 200*365*24*time.Hour)
+	require.NoError(t, m.StoreTTL("k", 1, 0))
+	require.Zero(t, left("k"))
+	require.Equal(t, outcome{1, true}, got[int](t)(m.LoadOrStore("k", 2)))
+	require.Zero(t, left("k"))
+	require.NoError(t, m.ReplaceAll(maps.All(map[string]int{"k": 1})))
+	require.Equal(t, time.Minute, left("k"))
+	for _, err := range []error{m.StoreTTL("k", 2, -1), second(m.Expire("k", -1)), second(AddInitial(m, "k", 1, 1, -1))} {
+		require.ErrorContains(t, err, "want 0 or more")
+	}
+	_, err = Create[string, int](a, "bad", &Options{TTL: -1})
+	require.ErrorContains(t, err, "want 0 or more")
+	require.Equal(t, 1, must2(m.Load("k")))
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func must2[T any](v T, ok bool) T {
+	if !ok {
+		panic("not there")
+	}
+	return v
+}
+
+// By the machine's own clock, and seen by two attaches.
+func TestTTL_RealTime(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(roomy)
+		m, other := create[string, int](t, a, "m", nil), open[string, int](t, b, "m")
+		began := time.Now()
+		require.NoError(t, m.StoreTTL("k", 1, 20*time.Millisecond))
+		for other.Contains("k") {
+			require.Less(t, time.Since(began), 10*time.Second)
+			time.Sleep(time.Millisecond)
+		}
+		require.GreaterOrEqual(t, time.Since(began), 20*time.Millisecond)
+		require.False(t, m.Contains("k"))
+	})
+}
+
+// Expired entries make room: in a bucket, instead of a larger segment, and in a
+// full arena.
+func TestTTL_MakesRoom(t *testing.T) {
+	a := shmtest.Heap(t, &arena.Options{Size: 64 << 10, MaxSize: 512 << 10, Processes: 4, Objects: 8})
+	m := create[string, []byte](t, a, "m", &Options{Capacity: 20, TTL: time.Second})
+	s := new(sundial)
+	s.rule(&m.table)
+	n := 0
+	for ; m.Store(key16(n), make([]byte, 1000)) == nil; n++ {
+	}
+	require.Greater(t, n, 200)
+	used := shmtest.Clean(t, a).UsedBytes
+	for range 3 {
+		s.at += 2 * time.Second
+		for i := range n {
+			require.NoError(t, m.Store(fmt.Sprint("other", i, s.at), make([]byte, 1000)))
+		}
+		require.LessOrEqual(t, shmtest.Clean(t, a).UsedBytes, used+used/10)
+		require.NoError(t, m.Check())
+	}
+	s.at += 2 * time.Second
+	total := 0
+	for {
+		freed, err := m.PurgeExpired(50)
+		require.NoError(t, err)
+		require.LessOrEqual(t, freed, 50)
+		if total += freed; freed == 0 {
+			break
+		}
+	}
+	require.GreaterOrEqual(t, total, n)
+	require.Zero(t, m.Len())
+}
+
+// A map whose entries all live for a moment does not grow.
+func TestTTL_NoGrowth(t *testing.T) {
+	m := create[uint64, int](t, shmtest.Heap(t, spacious), "m", &Options{Capacity: 1000, TTL: time.Second})
+	s := new(sundial)
+	s.rule(&m.table)
+	slots, _ := m.shapeOf(t)
+	for i := range uint64(30_000) {
+		s.at += time.Millisecond
+		require.NoError(t, m.Store(rand.Uint64(), int(i)))
+	}
+	after, _ := m.shapeOf(t)
+	require.LessOrEqual(t, after, slots*3)
+	require.NoError(t, m.Check())
+}
+
+// The machine was started again: deadlines go on by the wall clock.
+func TestTTL_Restart(t *testing.T) {
+	w := new(watch)
+	w.wind(11)
+	c, behind := w.read(11)
+	require.False(t, behind)
+	before := c.now()
+	near := func(want, got uint64) { require.InDelta(t, float64(want), float64(got), float64(time.Second)) }
+	near(origin, before)
+	w.wall.Store(w.wall.Load() - uint64(time.Hour)) // an hour has passed
+	c, behind = w.read(12)
+	require.True(t, behind)
+	near(before+uint64(time.Hour), c.now())
+	require.EqualValues(t, 11, w.boot.Load(), "reading stores nothing")
+	c = w.moveOn(12)
+	near(before+uint64(time.Hour), c.now())
+	c, behind = w.read(12)
+	require.False(t, behind)
+	near(before+uint64(time.Hour), c.now())
+	w.wall.Store(w.wall.Load() + uint64(100*time.Hour)) // the wall clock was set back
+	c = w.moveOn(13)
+	near(origin, c.now())
+
+	a := shmtest.Heap(t, roomy)
+	m := create[string, int](t, a, "m", nil)
+	require.NoError(t, m.StoreTTL("k", 1, time.Hour))
+	m.head.watch.boot.Store(1)
+	m.head.watch.wall.Store(m.head.watch.wall.Load() - uint64(30*time.Minute))
+	again := open[string, int](t, a, "m")
+	left, ok := again.TTL("k")
+	require.True(t, ok)
+	require.InDelta(t, 30*time.Minute, left, float64(time.Minute))
+	require.Equal(t, bootID(), m.head.watch.boot.Load())
+}
+
+// Random operations, deadlines among them, beside a plain map.
+func TestTTL_Model(t *testing.T) {
+	type held struct {
+		v     int
+		until time.Duration // 0: for ever
+	}
+	r := seeded(t)
+	a := shmtest.Heap(t, spacious)
+	handles := []*Map[string, int]{create[string, int](t, a, "m", &Options{Capacity: 10}), open[string, int](t, a, "m")}
+	s := &sundial{at: time.Second}
+	s.rule(&handles[0].table, &handles[1].table)
+	model := make(map[string]held)
+	for step := range 40_000 {
+		m, k, v := handles[r.IntN(2)], fmt.Sprint("key", r.IntN(300)), r.Int()
+		s.at += time.Duration(r.IntN(3)) * time.Millisecond
+		old, there := model[k]
+		if there = there && (old.until == 0 || old.until > s.at); !there {
+			delete(model, k)
+		}
+		ttl := time.Duration(r.IntN(200)) * time.Millisecond
+		until := time.Duration(0)
+		if ttl != 0 {
+			until = s.at + ttl
+		}
+		switch r.IntN(7) {
+		case 0:
+			require.NoError(t, m.StoreTTL(k, v, ttl))
+			model[k] = held{v, until}
+		case 1:
+			require.Equal(t, there, yes(t)(m.Expire(k, ttl)), "step %d", step)
+			if there {
+				model[k] = held{old.v, until}
+			}
+		case 2:
+			require.Equal(t, there, yes(t)(m.Delete(k)), "step %d", step)
+			delete(model, k)
+		case 3:
+			sum, err := Add(m, k, 1)
+			require.NoError(t, err)
+			require.Equal(t, old.v*btoi(there)+1, sum, "step %d", step)
+			model[k] = held{sum, old.until * time.Duration(btoi(there))}
+		case 4:
+			_, err := m.PurgeExpired(r.IntN(20))
+			require.NoError(t, err)
+		default:
+			got, ok := m.Load(k)
+			require.Equal(t, there, ok, "step %d", step)
+			if ok {
+				require.Equal(t, old.v, got)
+			}
+		}
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
