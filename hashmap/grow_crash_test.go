@@ -3,6 +3,7 @@
 package hashmap
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/fault"
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/shm"
@@ -224,4 +227,72 @@ func TestCrash_Map_TTLSlot(t *testing.T) {
 		enter(m)
 	}
 	eachTick(t, s)
+}
+
+// Whoever exchanges the content is killed at every tick, and so taken to recovery;
+// at every tick of that, another process exchanges the content and writes. What
+// the dead one's records are about may not be used again before they are settled.
+func TestCrash_Map_ExchangeInRecovery(t *testing.T) {
+	o := &arena.Options{Size: 256 << 10, MaxSize: 256 << 10, Processes: 4, Objects: 4}
+	seg := shmtest.Segment(t, o)
+	m := create[uint64, uint64](t, shmtest.OnSegment(t, seg, o), "m", &Options{Capacity: 8})
+	for i := range uint64(8) {
+		require.NoError(t, m.Store(i, i))
+	}
+	frames, _ := shmtest.Freeze(seg, func() { require.NoError(t, m.Clear()) })
+	total := 0
+	for f, frame := range frames {
+		ticks, err := recoverBesideExchange(shmtest.Thaw(frame, seg), 0)
+		require.NoError(t, err, "frame %d", f)
+		for k := int64(1); k <= ticks; k++ {
+			_, err := recoverBesideExchange(shmtest.Thaw(frame, seg), k)
+			require.NoError(t, err, "frame %d, tick %d of its recovery", f, k)
+			total++
+		}
+	}
+	t.Logf("%d ticks", total)
+}
+
+// recoverBesideExchange recovers a segment; at tick k of that, if there is one,
+// another process comes, unless it would wait for a lock that is being held.
+func recoverBesideExchange(seg *shm.Segment, k int64) (ticks int64, err error) {
+	fault.Reset()
+	defer fault.Reset()
+	var other error
+	fault.SetHook(func(n int64) {
+		if ticks = n; n == k {
+			other = exchangeBeside(seg)
+		}
+	})
+	a, err := arena.Attach(seg, nil)
+	fault.SetHook(nil)
+	if err != nil {
+		return ticks, errors.Join(err, other)
+	}
+	_, err = a.Recover()
+	_, wrong := a.Check()
+	return ticks, errors.Join(other, err, wrong)
+}
+
+func exchangeBeside(seg *shm.Segment) error {
+	for off := uint64(0); off+8 <= seg.View().Limit(); off += 8 {
+		word := mem.Must[psync.Word64](seg.View(), off).Load()
+		if word&0xffff0 == 0 && psync.IDOf(word) == psync.MakeID(1, 1) {
+			return nil // a lock of the one who recovers
+		}
+	}
+	a, err := arena.Attach(seg, nil)
+	if err != nil {
+		return err
+	}
+	m, err := Open[uint64, uint64](a, "m", nil)
+	for i := range uint64(200) {
+		if i%50 == 0 && err == nil {
+			err = m.Clear()
+		}
+		if err == nil {
+			err = m.Store(i, i)
+		}
+	}
+	return errors.Join(err, a.Close())
 }

@@ -202,8 +202,8 @@ func (t *table) takeSome(side int, left *int) (done bool, err error) {
 	per := d.Len() >> t.plan.stripeBits
 	for i := range t.plan.stripes() {
 		off := t.stripeOff + i*stripeSize
-		if empty(&d, i*per, (i+1)*per) {
-			continue
+		if empty(&d, i*per, (i+1)*per) && t.stripe(off).lock.Consistent() {
+			continue // and no record of the dead is about one of the words
 		}
 		err := t.underLock(&t.stripe(off).lock, off, func() error {
 			done, err = t.floor.Records.DrainWords(op.Record, off, d, i*per, (i+1)*per, left)
@@ -213,7 +213,9 @@ func (t *table) takeSome(side int, left *int) (done bool, err error) {
 			return false, err
 		}
 	}
-	return true, t.underTree(func() error { return t.floor.Records.DrainDir(op.Record, t.tree.LockAt(), t.tree, side) })
+	// Under the swap lock: what is built here next is, too, so a record of the dead
+	// is settled before. Nobody doubles a directory that is not current.
+	return true, t.floor.Records.DrainDir(op.Record, t.tree.SwapAt(), t.tree, side)
 }
 
 func empty(d *tree.Dir, from, to uint64) bool {

@@ -65,7 +65,9 @@ func (t *Table) drainSegment(r *Record, lock uint64, d *tree.Dir, p *tree.Part, 
 }
 
 // DrainDir frees the directory of a side, all of whose words are 0, under the
-// lock whose word is at lock and which the caller holds.
+// lock whose word is at lock and which the caller holds: the one that is taken
+// before another directory is put there. No lock under which words were drained
+// may be held by the dead any more: his record has its target in the directory.
 func (t *Table) DrainDir(r *Record, lock uint64, tr *tree.Tree, side int) error {
 	t.pages.Refresh()
 	ref := tr.Dir(side).Load()

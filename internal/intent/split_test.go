@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
+	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/tree"
 )
 
@@ -212,4 +214,35 @@ func TestSplit_Refused(t *testing.T) {
 			require.Zero(t, w.tree().Lock().Holder())
 		})
 	}
+}
+
+// One who has not noticed yet that the segment has grown splits in a directory
+// that lies in the new part.
+func TestSplit_DirectoryInNewPages(t *testing.T) {
+	w, d := newGrove(t)
+	short := *w
+	short.view = mem.NewView(bytesOf(t, w.view), w.plan.End(0))
+	s := &proc{w: &short, locks: w.locks.Holder()}
+	pt, err := pages.NewTable(short.view, w.plan, func() { short.view.SetLimit(w.view.Limit()) })
+	require.NoError(t, err)
+	st := psync.NewTable(short.view, slotsAt, stride, slots, short.word(highAt), s.locks)
+	s.Table = NewTable(short.view, st, slotsAt+128, stride, pt)
+	s.owner, err = st.Attach(s.settleDead)
+	require.NoError(t, err)
+	s.SetOwner(s.owner)
+	at := w.dir()
+	old := tree.Parse(at.At(7).Load())
+	r, _ := d.take()
+	larger := d.fresh(r, old.Depth, 2)
+	old.Slots(w.view, func(_, word uint64) bool {
+		for k := uint64(0); ; k++ {
+			if slot := w.word(larger.SlotAt(0, k)); slot.Load() == 0 {
+				slot.Store(word)
+				return true
+			}
+		}
+	})
+	before := w.sound([]uint64{larger.Off})
+	require.NoError(t, s.ApplySplit(r, nil, &Split{Lock: lockAt, Tree: headOff, Hash: hashAt(7), Old: old.Word, Low: larger.Word, High: larger.Word}))
+	require.Equal(t, before, w.sound(nil))
 }
