@@ -55,10 +55,36 @@ expect 1 grow -DKILLS=0 -DD0=1 -DN0=1 -DSCR=2 -DORDER
 expect 1 grow -DKILLS=0 -DD0=1 -DDMAX=2 -DA0=SPLIT -DN0=1 -DA1=DOUBLE -DNOREADER -DNODIRLOCK
 expect 1 grow -DKILLS=0 -DD0=1 -DN0=1 -DKEEP -DPURGEFIRST
 
+# exchange: beside stores, splits, doublings, a second exchange, another who takes down; two stripes; parts; with a reader
+expect 0 swap -DNOREADER -DKILLS=2
+expect 0 swap -DNOREADER -DKILLS=2 -DA1=WORK
+expect 0 swap -DNOREADER -DKILLS=2 -DD0=1 -DA1=SPLIT
+expect 0 swap -DNOREADER -DN1=2 -DA1=DOUBLE+SPLIT
+expect 0 swap -DNOREADER -DA1=SWAPS+CLEAR
+expect 0 swap -DNOREADER -DN0=2 -DA1=STORE1
+expect 0 swap -DNOREADER -DSTRIPES=2 -DNB=11
+expect 0 swap -DNOREADER -DSTRIPES=2 -DNB=11 -DA1=STORE1
+expect 0 swap -DNOREADER -DPART -DN1=2 -DA1=WORK+STORE0
 expect 0 swap -DKILLS=0
-expect 0 swap -DA1=WORK
-expect 0 swap -DA1=STORE0
-expect 0 swap -DN1=2 -DNOREADER
-expect 0 swap -DKILLS=2 -DNOREADER
-for safeguard in NOROOTVER NOREREAD NOSTRIPE BUMPLATE DUPWORD PARENTFIRST; do expect 1 swap -DKILLS=0 -D$safeguard; done
-for safeguard in REPAIRNOBUMP NONAMED NOLIST OWNLOCK LINKALLOC BUILDFIRST GRAVEFIRST; do expect 1 swap -D$safeguard; done
+expect 0 swap -DKILLS=0 -DA1=DOUBLE
+expect 0 swap -DKILLS=0 -DD0=1 -DA1=SPLIT
+expect 0 swap -DKILLS=0 -DN0=2 -DN1=0
+expect 0 swap -DN1=0
+expect 0 swap -DKILLS=0 -DN0=2 -DN1=0 -DCOUNTONLY # harmless: see its head
+expect 0 swap -DNOREADER -DTREEDIR
+expect 0 swap -DNOREADER -DN0=2 -DA0=CLEAR -DCOUNTALL -DNORESET
+expect 0 swap -DNOREADER -DKILLS=2 -DGRACE
+expect 0 swap -DNOREADER -DKILLS=2 -DD0=1 -DA1=SPLIT -DGRACE
+expect 0 swap -DKILLS=0 -DN0=2 -DN1=0 -DGRACE
+expect 1 swap -DKILLS=0 -DNOVER
+expect 1 swap -DKILLS=0 -DN0=2 -DN1=0 -DNORAISE
+expect 1 swap -DN0=1 -DA0=DOUBLE -DN1=0 -DREPAIRNOBUMP
+for safeguard in SIDEONLY NOTREE DBLSIDE; do expect 1 swap -DKILLS=0 -DA1=DOUBLE -D$safeguard; done
+expect 1 swap -DNOREADER -DKILLS=0 -DA0=DOUBLE -DNOPATHVER
+for safeguard in NOREREAD EARLY NOSTRIPE PARENTFIRST DIRFIRST; do expect 1 swap -DNOREADER -DKILLS=0 -D$safeguard; done
+for safeguard in NOREC NOSETTLE LINKALLOC; do expect 1 swap -DNOREADER -DA1=WORK -D$safeguard; done
+expect 1 swap -DNOREADER -DNOQUAR
+expect 1 swap -DNOREADER -DA1=WORK -DD0=1 -DWORDFIRST
+expect 1 swap -DNOREADER -DD0=1 -DA1=SPLIT -DCURSIDE
+expect 1 swap -DNOREADER -DN1=2 -DA1=SWAPS+STORE0 -DSKIPEMPTY
+expect 1 swap -DNOREADER -DKILLS=0 -DN0=2 -DA0=CLEAR -DN1=0 -DNORESET
