@@ -30,7 +30,6 @@ type loader struct {
 	leads  bool   // the role is ours, and stays ours
 	stored config // what the map holds since the last complete reload
 	failed error  // why the last reload was not completed
-	buf    []byte
 }
 
 // run loads and reloads until ctx is done.
@@ -108,11 +107,11 @@ func (l *loader) alive(c claim) (bool, error) {
 	return false, err
 }
 
-// publish brings every entry to a new generation. Whoever loads after a loader
-// that was killed half-way starts over, with a generation above all in the map.
+// publish exchanges the content of both maps for one of a new generation. Whoever
+// loads after a loader that was killed half-way starts over, with a generation
+// above all in the maps.
 func (l *loader) publish(c config) error {
-	gone := l.vanished(c)
-	if len(gone) != 0 || l.entries.Len() != len(gone)+len(c) {
+	if l.others(c) {
 		if err := l.keys.Store(l.keys.Load() | 1); err != nil {
 			return err
 		}
@@ -121,10 +120,23 @@ func (l *loader) publish(c config) error {
 	if err := l.begun.Store(generation); err != nil {
 		return err
 	}
-	if err := l.store(c, generation); err != nil {
-		return fmt.Errorf("reload %d: %w", generation, err)
+	err := l.entries.ReplaceAll(func(yield func(string, []byte) bool) {
+		for key, value := range c {
+			if !yield(key, appendEntry(nil, generation, key, value)) {
+				return
+			}
+		}
+	})
+	if err == nil {
+		err = l.facts.ReplaceAll(func(yield func(string, fact) bool) {
+			for key, value := range c {
+				if !yield(key, newFact(generation, key, value)) {
+					return
+				}
+			}
+		})
 	}
-	if err := l.delete(gone); err != nil {
+	if err != nil {
 		return fmt.Errorf("reload %d: %w", generation, err)
 	}
 	l.tally.reloads.Inc()
@@ -141,31 +153,15 @@ func (l *loader) settle(generation uint64) error {
 	return l.complete.Store(generation)
 }
 
-// vanished lists the keys in the map that are not in the configuration.
-func (l *loader) vanished(c config) (gone []string) {
-	for key := range l.entries.All() {
+// others reports whether the configuration has other keys than the map.
+func (l *loader) others(c config) bool {
+	if l.entries.Len() != len(c) {
+		return true
+	}
+	for key := range l.entries.Keys() {
 		if _, ok := c[key]; !ok {
-			gone = append(gone, key)
+			return true
 		}
 	}
-	return gone
-}
-
-func (l *loader) store(c config, generation uint64) error {
-	for key, value := range c {
-		l.buf = appendEntry(l.buf[:0], generation, key, value)
-		if err := l.entries.Store(key, l.buf); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *loader) delete(keys []string) error {
-	for _, key := range keys {
-		if _, err := l.entries.Delete(key); err != nil {
-			return err
-		}
-	}
-	return nil
+	return false
 }

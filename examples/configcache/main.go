@@ -8,8 +8,9 @@
 // # What runs
 //
 // A supervisor keeps a JSON object in a map in shared memory, a key for each of
-// its members, and reloads it every second; each reload stamps a new generation
-// and a checksum into every value. Worker processes look keys up as fast as
+// its members, and beside it a plain struct for each in a second map. It reloads
+// both every second: the whole content of a map is exchanged by one store. Each
+// reload stamps a new generation and a checksum into every value. Worker processes look keys up as fast as
 // they can, through a mapping that they opened read-only, and judge every
 // single answer:
 //
@@ -25,7 +26,7 @@
 // damaged or leaked, the exit status is 1.
 //
 //	supervisor ──store──▶ ┌ arena "configcache" ──────────┐
-//	    │ start, kill     │ map "config", generations     │ ◀──load── worker, read-only
+//	    │ start, kill     │ maps "config" and "facts"     │ ◀──load── worker, read-only
 //	    ▼                 │ counters, a row per worker    │ ◀──add─── worker, writable
 //	  workers             └───────────────────────────────┘
 //
@@ -48,6 +49,7 @@
 //	worker.go      the lookup loop and its judgement
 //	supervisor.go  starting, killing and replacing workers
 //	entry.go       the stored form of a value
+//	fact.go        the struct beside it
 //	summary.go     the last check, and what is printed at the end
 package main
 

@@ -12,9 +12,10 @@ import (
 // who look up.
 type cache struct {
 	entries *hashmap.Map[string, []byte]
+	facts   *hashmap.Map[string, fact]
 
-	// begun is the youngest generation that may be found in the map, complete
-	// the one that every entry has reached.
+	// begun is the youngest generation that may be found in the maps, complete
+	// the one that both have reached.
 	begun, complete *value.Value[uint64]
 
 	// keys changes with the set of keys; it is odd while keys come and go. A
@@ -36,6 +37,7 @@ func create(a *arena.Arena, keys int) error {
 	var t tally
 	return errors.Join(
 		into(&c.entries)(hashmap.Create[string, []byte](a, "config", &hashmap.Options{Capacity: max(1024, 2*keys)})),
+		into(&c.facts)(hashmap.Create[string, fact](a, "facts", &hashmap.Options{Capacity: max(1024, 2*keys)})),
 		into(&c.begun)(value.Create[uint64](a, "begun", 0)),
 		into(&c.complete)(value.Create[uint64](a, "complete", 0)),
 		into(&c.keys)(value.Create[uint64](a, "keys", 0)),
@@ -53,6 +55,7 @@ func openCache(a *arena.Arena) (*cache, error) {
 	c := new(cache)
 	return c, errors.Join(
 		into(&c.entries)(hashmap.Open[string, []byte](a, "config", nil)),
+		into(&c.facts)(hashmap.Open[string, fact](a, "facts", nil)),
 		into(&c.begun)(value.Open[uint64](a, "begun")),
 		into(&c.complete)(value.Open[uint64](a, "complete")),
 		into(&c.keys)(value.Open[uint64](a, "keys")),

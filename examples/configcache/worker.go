@@ -108,8 +108,9 @@ func (w *worker) run(stop *atomic.Bool) error {
 			time.Sleep(time.Millisecond) // nothing is loaded yet
 			continue
 		}
-		for range batch {
+		for range batch / 2 {
 			w.lookup()
+			w.lookupFact()
 		}
 		if err := w.report(); err != nil {
 			return err
@@ -150,20 +151,40 @@ func (w *worker) lookup() {
 		return
 	}
 	generation, v := inspect(w.buf, t.digest)
-	switch {
-	case v != intact:
-	case generation < oldest:
-		v = stale
-	case generation > w.begun:
-		if w.begun = w.cache.begun.Load(); generation > w.begun {
-			v = wrong
-		}
-	}
-	if v != intact {
+	if v = w.dated(generation, oldest, v); v != intact {
 		w.count(v)
 		return
 	}
 	t.seen = generation
+}
+
+// lookupFact looks a key up in the map of structs.
+func (w *worker) lookupFact() {
+	t := &w.target[w.order[w.next]]
+	w.next++
+	oldest := w.complete.Load()
+	f, ok := w.facts.Load(t.key)
+	if !ok {
+		w.missed()
+		return
+	}
+	if v := w.dated(f.Generation, oldest, f.judge(t.digest)); v != intact {
+		w.count(v)
+	}
+}
+
+// dated judges the generation of an answer that is whole otherwise.
+func (w *worker) dated(generation, oldest uint64, v verdict) verdict {
+	switch {
+	case v != intact:
+	case generation < oldest:
+		return stale
+	case generation > w.begun:
+		if w.begun = w.cache.begun.Load(); generation > w.begun {
+			return wrong
+		}
+	}
+	return v
 }
 
 // missed judges a lookup that found nothing: keys may come and go.
