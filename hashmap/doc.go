@@ -16,6 +16,12 @@
 // as sync.Map has them, Compute for any function of the old value, and Add.
 // Clear and ReplaceAll exchange the whole content in one step.
 //
+// All, Keys, Values and AllPrefix iterate; Range and RangePrefix do so too and say
+// how it ended. Scan returns the next entries, and a number with which the scan goes
+// on in another process. Snapshot returns a map of Go's. None of them ever mixes two
+// contents: when the content is exchanged meanwhile, an iteration ends early, a scan
+// has an error, and Snapshot begins again.
+//
 // # Keys and values
 //
 // A key is a string, or a type without pointers, padding and floats, whose equal
@@ -65,15 +71,17 @@
 //
 // # Blocking, full, damaged
 //
-// Load, LoadInto, LoadAppend, Contains, TTL, All, Keys, Values and Len never wait; a
-// read is repeated only because a write to the same bucket was completed. All
-// others, once they have to write, wait for the lock of their stripe as long as
-// its holder lives; Clear and ReplaceAll wait for each other. When the arena has
+// Load, LoadInto, LoadAppend, Contains, TTL, the iterations, Scan, Stats, Cap and
+// Len never wait; a read is repeated only because a write to the same bucket was
+// completed. All others, once they have to write, wait for the lock of their stripe
+// as long as its holder lives; Clear and ReplaceAll wait for each other, and Snapshot
+// for them if they come again and again. When the arena has
 // no room, whatever stores returns ErrFull or ErrNoSpace and the old value stays.
 // Whatever may write
 // returns ErrReadOnly on an arena opened read-only, also when it would not have
 // written. A read that meets damage finds nothing and leaves ErrCorrupt in Err;
-// the other verbs return it.
+// the other verbs return it; Range, Scan, Snapshot and Stats also if another read has
+// met it, since an incomplete answer would look like a whole one.
 //
 // # Time to live
 //

@@ -24,4 +24,9 @@ var (
 	ErrReadOnly = arena.ErrReadOnly
 	// ErrTooLarge says that a key or a value is larger than a map can hold.
 	ErrTooLarge = errors.New("key or value too large")
+	// ErrReplaced says that the whole content was exchanged, by Clear or
+	// ReplaceAll, while it was being read: what was read so far is of the old one.
+	ErrReplaced = errors.New("the content was replaced meanwhile")
+	// ErrCursor says that a cursor is none that a scan of this map has returned.
+	ErrCursor = errors.New("cursor of another map")
 )

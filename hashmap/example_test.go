@@ -131,3 +131,48 @@ func ExampleMap_Compute() {
 	// {0 0} false <nil>
 	// {0 0} false <nil>
 }
+
+// How large is the arena for a million entries? And does the default one do for a
+// thousand?
+func ExamplePlan() {
+	fit, err := hashmap.Plan(nil, 1_000_000, 16, 100)
+	fmt.Println(fit.OK, fit.Size>>20, "MiB", err)
+	fit, err = hashmap.Plan(nil, 1000, 16, 100)
+	fmt.Println(fit.OK, fit.Size>>10, "KiB", err)
+	// Output:
+	// false 179 MiB <nil>
+	// true 252 KiB <nil>
+}
+
+// A scan goes on where another process has stopped: the cursor is a number.
+func ExampleMap_Scan() {
+	name := fmt.Sprintf("example-scan-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	m, err := hashmap.Create[uint64, uint64](a, "m", &hashmap.Options{Capacity: 5000})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for k := range uint64(5000) {
+		if err := m.Store(k, k); err != nil {
+			log.Fatal(err)
+		}
+	}
+	sum := uint64(0)
+	var cursor hashmap.Cursor
+	for more := true; more; more = cursor != 0 {
+		var entries []hashmap.Entry[uint64, uint64]
+		if entries, cursor, err = m.Scan(cursor, 1000); err != nil {
+			log.Fatal(err)
+		}
+		for _, e := range entries {
+			sum += e.Value
+		}
+	}
+	fmt.Println(sum)
+	// Output: 12497500
+}

@@ -56,6 +56,9 @@ func explore(frame []byte, size int64, readOnly bool) (entries int) {
 			m.Load(k)
 			entries++
 		}
+		exploreMore(m)
+		for range m.AllPrefix(key16(0)[:9]) {
+		}
 		for i := range 22 {
 			if v, ok := m.Load(key16(i)); ok {
 				entries += len(v) & 1
@@ -69,6 +72,7 @@ func explore(frame []byte, size int64, readOnly bool) (entries int) {
 			m.Load(k)
 			entries++
 		}
+		exploreMore(m)
 		for i := range uint64(22) {
 			m.Load(i)
 		}
@@ -77,6 +81,20 @@ func explore(frame []byte, size int64, readOnly bool) (entries int) {
 	}
 	_, _ = a.Check()
 	return entries
+}
+
+// exploreMore asks for what is of all entries.
+func exploreMore[K comparable, V any](m *Map[K, V]) {
+	var cursor Cursor
+	for range 1000 {
+		_, next, err := m.Scan(cursor, 3)
+		if cursor = next; err != nil || next == 0 {
+			break
+		}
+	}
+	_, _ = m.Snapshot()
+	_, _ = m.Stats()
+	_ = m.Cap()
 }
 
 // deadline ends the tests when one step hangs: there is no other way to stop
@@ -254,6 +272,11 @@ func TestHostile_Map(t *testing.T) {
 				n++
 			}
 			require.Equal(t, 19, n, "the others are there")
+			entries, _, err := m.Scan(0, 1)
+			require.ErrorIs(t, err, ErrCorrupt)
+			require.Empty(t, entries)
+			_, err = m.Snapshot()
+			require.ErrorIs(t, err, ErrCorrupt)
 			require.NoError(t, m.Close())
 		})
 	}

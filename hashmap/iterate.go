@@ -1,6 +1,7 @@
 package hashmap
 
 import (
+	"fmt"
 	"iter"
 	"runtime"
 	"slices"
@@ -14,26 +15,43 @@ import (
 // bucket as long as its segment does. When the segment was replaced meanwhile,
 // those that now have its range are walked over, without the keys that were
 // yielded already: their hashes are kept until the range is done.
+//
+// A walk is over one content. When that was exchanged, a walk that has given
+// nothing away yet begins again, and any other one is over: what is left of the
+// old content is being taken down, and the new one is another one's.
 
 // All iterates over the entries, in no order. It takes no lock and does not
 // hold writers up. Each pair is one that was in the map at one time; a key that
 // is there all the while is yielded exactly once, also if the map grows; one that
-// comes or goes meanwhile may be yielded or not. If the map is removed or the
-// handle closed, the iteration ends early, and Err says why. If the whole content
-// is exchanged meanwhile, it goes on with the new one.
+// comes or goes meanwhile may be yielded or not, one that goes and comes again also
+// twice.
+//
+// Contents are never mixed: if the whole content is exchanged meanwhile, by Clear
+// or ReplaceAll, the iteration ends early. It does so too if the map is removed or
+// the handle closed, and Err says why. Whoever has to know whether it came to the
+// end takes [Map.Range]; whoever needs all of one content, [Map.Snapshot].
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
-	return func(yield func(K, V) bool) {
-		var keys [bucketSlots]K
-		var values [bucketSlots]V
-		m.each(&keys, &values, func(i int) bool { return yield(keys[i], values[i]) })
-	}
+	return func(yield func(K, V) bool) { _ = m.Range(yield) }
+}
+
+// Range is All with a reason: it calls f with each entry until f returns false,
+// and returns nil if f did so, or there are no more. Otherwise the error wraps
+// ErrReplaced if the whole content was exchanged meanwhile, or is what Err
+// returns: ErrClosed, ErrRemoved, or ErrCorrupt, also if the handle has met damage
+// before; then f was called with the entries that can be read.
+func (m *Map[K, V]) Range(f func(K, V) bool) error {
+	var keys [bucketSlots]K
+	var values [bucketSlots]V
+	w := walk{t: &m.table}
+	return m.each(&w, &keys, &values, func(i int) bool { return f(keys[i], values[i]) })
 }
 
 // Keys is All without the values, which are not even read.
 func (m *Map[K, V]) Keys() iter.Seq[K] {
 	return func(yield func(K) bool) {
 		var keys [bucketSlots]K
-		m.each(&keys, nil, func(i int) bool { return yield(keys[i]) })
+		w := walk{t: &m.table}
+		_ = m.each(&w, &keys, nil, func(i int) bool { return yield(keys[i]) })
 	}
 }
 
@@ -41,28 +59,32 @@ func (m *Map[K, V]) Keys() iter.Seq[K] {
 func (m *Map[K, V]) Values() iter.Seq[V] {
 	return func(yield func(V) bool) {
 		var values [bucketSlots]V
-		m.each(nil, &values, func(i int) bool { return yield(values[i]) })
+		w := walk{t: &m.table}
+		_ = m.each(&w, nil, &values, func(i int) bool { return yield(values[i]) })
 	}
 }
 
 // each copies the entries of one bucket after the other to keys and values, where
 // these are wanted, and calls yield with the index of each, until it returns false.
-func (m *Map[K, V]) each(keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) {
-	w := walk{t: &m.table}
+// The error says why the walk has ended early, if it was not for that.
+func (m *Map[K, V]) each(w *walk, keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) error {
 	for w.more() {
 		var hashes [bucketSlots]uint64
-		n, ok := m.snapshot(&w, &hashes, keys, values)
+		n, ok := m.snapshot(w, &hashes, keys, values)
 		if !ok {
-			return
+			break
 		}
 		for i := range n {
-			if w.fresh(hashes[i]) && !yield(i) {
-				return
+			if w.fresh(hashes[i]) {
+				if w.begun = true; !yield(i) {
+					return nil
+				}
 			}
 		}
 		w.yielded = append(w.yielded, hashes[:n]...)
 		w.next++
 	}
+	return w.err()
 }
 
 // walk is how far a walk over the map has come.
@@ -75,7 +97,25 @@ type walk struct {
 	end     uint64       // first hash that yielded has nothing to do with; 0: the end of all
 	yielded []uint64     // hashes of what was yielded of the range up to end
 	skip    int          // how many of them the walk over a replaced segment has yielded
-	over    bool
+	done    uint64       // first hash behind the ranges that are done; 0 before the first, and when all are
+	over    bool         // they are
+
+	content  uint64  // which one the walk is over, as tree.EpochOf counts; from when the first segment is found
+	begun    bool    // it stays that one
+	replaced bool    // it was exchanged
+	prefix   mem.Ptr // what keys begin with, if length is not 0
+	length   uint64
+}
+
+// err says why the walk has ended early, or has passed something over.
+func (w *walk) err() error {
+	if err := w.t.err(); err != nil {
+		return err
+	}
+	if w.replaced {
+		return fmt.Errorf("hashmap %q: %w", w.t.object.Name(), ErrReplaced)
+	}
+	return nil
 }
 
 // more finds the next bucket.
@@ -87,14 +127,14 @@ func (w *walk) more() bool {
 			}
 		} else if w.next < w.seg.Buckets {
 			return true
-		} else if w.stands() {
+		} else { // it stood when its last bucket was read
 			w.advance()
 		}
 	}
 	return false
 }
 
-// find finds the segment at from.
+// find finds the segment at from, of the content that the walk is over.
 func (w *walk) find() bool {
 	for try := 0; ; try++ {
 		d, s, err := w.t.peek(w.from)
@@ -105,7 +145,15 @@ func (w *walk) find() bool {
 			return false
 		}
 		if s.Buckets == 0 {
-			return false // there is no tree yet
+			w.over = true // there is no tree yet
+			return false
+		}
+		if content := tree.EpochOf(d.Version); content != w.content && w.t.version.Load() == d.Version {
+			if w.replaced = w.begun; w.replaced {
+				return false
+			}
+			*w = walk{t: w.t, content: content, prefix: w.prefix, length: w.length} // from the beginning
+			continue
 		}
 		if w.t.version.Load() == d.Version {
 			w.seg, w.version, w.next = s, d.Version, 0
@@ -138,7 +186,7 @@ func (w *walk) advance() {
 	w.from = w.after()
 	w.seg = tree.Segment{}
 	if w.from-1 >= w.end-1 { // 0 is behind all others
-		w.yielded, w.skip = w.yielded[:0], 0
+		w.yielded, w.skip, w.done = w.yielded[:0], 0, w.from
 	}
 	w.over = w.from == 0
 }
@@ -150,7 +198,7 @@ func (w *walk) after() uint64 {
 }
 
 // fresh reports whether an entry was not yielded before its segment was replaced.
-// After an exchange of the content a segment can begin before the range.
+// Where a scan goes on, a segment can begin before the range.
 func (w *walk) fresh(h uint64) bool {
 	return h >= w.from && !slices.Contains(w.yielded[:w.skip], h)
 }
@@ -178,7 +226,7 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 			if values != nil {
 				v = &values[n]
 			}
-			if m.copyEntry(&f, word&offsetMask, &hashes[n], k, v) {
+			if m.copyEntry(w, &f, word&offsetMask, &hashes[n], k, v) {
 				n++
 			}
 		}
@@ -194,8 +242,9 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 }
 
 // copyEntry copies the key and the value of one entry out, to where they are
-// wanted. False: it can't be one, or the bucket has changed.
-func (m *Map[K, V]) copyEntry(f *found, off uint64, h *uint64, k *K, v *V) bool {
+// wanted. False: it can't be one, it is none that the walk looks for, or the bucket
+// has changed.
+func (m *Map[K, V]) copyEntry(w *walk, f *found, off uint64, h *uint64, k *K, v *V) bool {
 	if !m.within(off, entryHeader) {
 		return !m.doubt(f, "an entry at %#x lies outside the data area", off)
 	}
@@ -212,6 +261,9 @@ func (m *Map[K, V]) copyEntry(f *found, off uint64, h *uint64, k *K, v *V) bool 
 		return false // do not take memory for a length that is out of date
 	}
 	e = e.Add(entryHeader)
+	if n < w.length || !equalValue(w.prefix, e, w.length) {
+		return false
+	}
 	*h = hashBytes(e, n, &m.secrets)
 	if k != nil {
 		m.copyKey(e, n, k)

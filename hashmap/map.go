@@ -36,8 +36,8 @@ func Create[K comparable, V any](a *arena.Arena, name string, o *Options) (*Map[
 	if o != nil && o.Capacity != 0 {
 		capacity = o.Capacity
 	}
-	if capacity < 1 || capacity > 1<<36 {
-		return nil, fmt.Errorf("hashmap %q: capacity %d: want 1 to %d", name, capacity, 1<<36)
+	if capacity < 1 || capacity > mostEntries {
+		return nil, fmt.Errorf("hashmap %q: capacity %d: want 1 to %d", name, capacity, mostEntries)
 	}
 	pt := slab.Of(a).Floor().Pages
 	p, err := planFor(uint64(capacity), pt, uint64(a.MaxSize()))
@@ -108,9 +108,6 @@ func (m *Map[K, V]) Len() int {
 	}
 	return int(n)
 }
-
-// Cap returns the number of entries the map was created for; it grows beyond.
-func (m *Map[K, V]) Cap() int { return int(m.plan.capacity) }
 
 // Err returns why the handle answers nothing: ErrClosed, ErrRemoved, or
 // ErrCorrupt once a read has met damage. It is nil as long as all is well.

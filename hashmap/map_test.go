@@ -23,7 +23,7 @@ func exercise[K comparable, V any](t *testing.T, a, b *arena.Arena, name string,
 	t.Helper()
 	m := create[K, V](t, a, name, &Options{Capacity: len(keys)})
 	other := open[K, V](t, b, name)
-	require.Equal(t, len(keys), other.Cap())
+	require.GreaterOrEqual(t, other.Cap(), len(keys))
 	for i, k := range keys {
 		_, ok := m.Load(k)
 		require.False(t, ok)
@@ -295,7 +295,7 @@ func TestMap_Capacity(t *testing.T) {
 		for range max(1, min(20, 20_000/n)) {
 			a := shmtest.Heap(t, &arena.Options{Size: 1 << 20, MaxSize: 1<<20 + int64(n)*128})
 			m := create[uint64, uint32](t, a, "m", &Options{Capacity: n})
-			require.Equal(t, n, m.Cap())
+			require.GreaterOrEqual(t, m.Cap(), n)
 			for i := range n {
 				require.NoError(t, m.Store(random.Uint64(), uint32(i)), "key %d of %d, seed %d", i, n, seed)
 			}

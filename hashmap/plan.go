@@ -33,10 +33,17 @@ const (
 	largest  = 16 << 10
 )
 
+// sizes says which blocks an arena has. It is a [pages.Table], or what the table of
+// an arena will say that is not made yet.
+type sizes interface {
+	BlockSize(n uint64) uint64 // of the block that a request for n bytes gets
+	Geometry() pages.Geometry
+}
+
 // planFor shapes a map for so many entries at a load of 0.72, so that at 0.8,
 // where segments are split, few are by chance. Of the sizes of a segment it
 // takes one that wastes little, and gives many stripes.
-func planFor(capacity uint64, t *pages.Table, arenaSize uint64) (plan, error) {
+func planFor(capacity uint64, t sizes, arenaSize uint64) (plan, error) {
 	p := plan{capacity: capacity, most: buckets(clamp(arenaSize/32, smallest, largest), t)}
 	need := capacity*100/(72*bucketSlots) + 1
 	best := ^uint64(0)
@@ -62,13 +69,13 @@ func clamp(n, low, high uint64) uint64 { return max(low, min(n, high)) }
 
 // buckets returns how many buckets fit into the block that a segment of size
 // bytes gets.
-func buckets(size uint64, t *pages.Table) uint64 {
+func buckets(size uint64, t sizes) uint64 {
 	return lines(size, t)/tree.Line - 1
 }
 
 // lines returns the size of the smallest block of whole cache lines with room for
 // size bytes.
-func lines(size uint64, t *pages.Table) uint64 {
+func lines(size uint64, t sizes) uint64 {
 	size = t.BlockSize(max(size, smallest, t.Geometry().PageSize()/64))
 	for size%tree.Line != 0 {
 		size = t.BlockSize(size + 1)
@@ -84,7 +91,7 @@ func (p *plan) stripeOf(h uint64) uint64 { return h >> 1 >> (63 - p.stripeBits) 
 func (p *plan) size() uint64 { return stripesOff + p.stripes()*stripeSize }
 
 // spec describes the object.
-func (p *plan) spec(s *shape, t *pages.Table) arena.Spec {
+func (p *plan) spec(s *shape, t sizes) arena.Spec {
 	return arena.Spec{
 		Kind: arena.KindMap, Fingerprint: s.print, Types: s.types,
 		Size:  lines(p.size(), t),

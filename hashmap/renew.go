@@ -30,7 +30,7 @@ import (
 // stripe is taken down; and who takes the lock later finds the new tree.
 
 // Clear removes all entries. Readers see all of them or none; they are not held
-// up, and writers but for moments. It blocks while another process clears or
+// up, and writers but for moments. An iteration that is under way ends early. It blocks while another process clears or
 // replaces the content. With an error nothing has changed, unless the arena was
 // closed meanwhile.
 func (m *Map[K, V]) Clear() error {
@@ -39,8 +39,9 @@ func (m *Map[K, V]) Clear() error {
 
 // ReplaceAll exchanges the whole content for what seq yields, by one store: a
 // reader finds the old value of a key or the new one, and once it has found a new
-// one, no old one any more. Of a key that is yielded twice the last value stays.
-// What other writers store meanwhile may be gone with the old content.
+// one, no old one any more; an iteration that is under way ends early. Of a key that
+// is yielded twice the last value stays. What other writers store meanwhile may be
+// gone with the old content.
 //
 // seq is called before anything else happens, with no lock held, and its pairs
 // are kept in Go's memory until it ends. The arena needs room for both contents.

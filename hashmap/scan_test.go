@@ -1,0 +1,442 @@
+package hashmap
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/internal/tree"
+)
+
+// scanAll scans from the beginning to the end and calls between after each call.
+func scanAll[K comparable, V any](t testing.TB, m *Map[K, V], n int, between func(calls int)) map[K]V {
+	t.Helper()
+	all := make(map[K]V)
+	var cursor Cursor
+	for calls := 1; ; calls++ {
+		entries, next, err := m.Scan(cursor, n)
+		require.NoError(t, err)
+		for _, e := range entries {
+			_, twice := all[e.Key]
+			require.False(t, twice, "key %v was returned twice", e.Key)
+			all[e.Key] = e.Value
+		}
+		if next == 0 {
+			return all
+		}
+		require.GreaterOrEqual(t, len(entries), n)
+		require.Greater(t, next, cursor, "in the order of hashes")
+		cursor = next
+		between(calls)
+	}
+}
+
+func TestMap_Scan(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		m := create[string, []byte](t, a, "m", &Options{Capacity: 10})
+		other := open[string, []byte](t, b, "m")
+		require.Empty(t, scanAll(t, other, 10, func(int) {}))
+		want := make(map[string][]byte)
+		for i := range 5000 {
+			want[key16(i)] = fmt.Append(nil, i)
+			require.NoError(t, m.Store(key16(i), want[key16(i)]))
+		}
+		for _, n := range []int{-1, 1, 100, 4999, 5000, 1 << 40} {
+			calls := 0
+			require.Equal(t, want, scanAll(t, other, n, func(int) { calls++ }))
+			require.Less(t, calls, 5000/max(n, 1)+1)
+		}
+	})
+}
+
+// A scan goes on in other handles, one of them read-only, while the map grows
+// between the calls: by several depths, so that cursors and segments differ.
+func TestMap_ScanAcrossSplits(t *testing.T) {
+	for _, first := range []int{60, 400, 3000} {
+		a := shmtest.Named(t, spacious)
+		m := create[uint64, uint64](t, a, "m", &Options{Capacity: first})
+		m.plan.most = min(m.plan.most, 31) // many segments
+		handles := []*Map[uint64, uint64]{m, open[uint64, uint64](t, again(t, a), "m")}
+		for k := range uint64(first) {
+			require.NoError(t, m.Store(k, k))
+		}
+		bits := m.dir.Load().Bits
+		more := uint64(1 << 20)
+		var cursor Cursor
+		seen := make(map[uint64]int)
+		for calls := 0; ; calls++ {
+			entries, next, err := handles[calls%2].Scan(cursor, 1+first/50)
+			require.NoError(t, err)
+			for _, e := range entries {
+				seen[e.Key]++
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
+			for i := uint64(0); calls < 12 && i < 2000; i++ {
+				more++
+				require.NoError(t, m.Store(more, 0))
+			}
+		}
+		require.Greater(t, m.dir.Load().Bits, bits)
+		for k := range uint64(first) {
+			require.Equal(t, 1, seen[k], "key %d of %d", k, first)
+		}
+		for k, times := range seen {
+			require.Equal(t, 1, times, "key %d of %d", k, first)
+		}
+	}
+}
+
+// Beside writers, and splits under the calls.
+func TestMap_ScanBesideWriters(t *testing.T) {
+	o := *spacious
+	seg := shmtest.Segment(t, &o)
+	m := create[uint64, sealed](t, shmtest.OnSegment(t, seg, &o), "m", &Options{Capacity: 1})
+	const kept = 500
+	for k := range uint64(kept) {
+		require.NoError(t, m.Store(k, seal(k, 0)))
+	}
+	var stop atomic.Bool
+	var writers sync.WaitGroup
+	defer func() { stop.Store(true); writers.Wait() }()
+	w := open[uint64, sealed](t, shmtest.OnSegment(t, seg, &o), "m")
+	writers.Go(func() {
+		for n := uint64(0); !stop.Load(); n++ {
+			k := n % kept
+			if n%2 == 0 {
+				k = 1000 + n%20_000
+			}
+			if err := w.Store(k, seal(k, n)); err != nil {
+				t.Error(err)
+				return
+			}
+			if n%3 == 0 {
+				if _, err := w.Delete(1000 + rand.Uint64N(20_000)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	for range 40 {
+		seen := make(map[uint64]int)
+		var cursor Cursor
+		for more := true; more; more = cursor != 0 {
+			entries, next, err := m.Scan(cursor, 100)
+			require.NoError(t, err)
+			for _, e := range entries {
+				require.True(t, e.Value.whole(e.Key), "key %d", e.Key)
+				seen[e.Key]++
+			}
+			cursor = next
+		}
+		for k := range uint64(kept) {
+			require.Equal(t, 1, seen[k])
+		}
+	}
+}
+
+// An exchange ends a scan, at each place, and leads on at the same place.
+func TestMap_ScanReplaced(t *testing.T) {
+	for _, smaller := range []bool{false, true} {
+		a := shmtest.Heap(t, spacious)
+		m := create[uint64, pair](t, a, "m", &Options{Capacity: 1})
+		contents := [2]map[uint64]pair{make(map[uint64]pair), make(map[uint64]pair)}
+		for k := range uint64(3000) {
+			contents[0][k] = pair{1, k}
+			if !smaller || k < 20 {
+				contents[1][k] = pair{2, k}
+			}
+		}
+		require.NoError(t, m.ReplaceAll(maps.All(contents[0])))
+		seen := make(map[uint64]uint64)
+		var cursor Cursor
+		for calls := 0; ; calls++ {
+			if calls == 3 {
+				require.NoError(t, m.ReplaceAll(maps.All(contents[1])))
+				entries, next, err := m.Scan(cursor, 100)
+				require.ErrorIs(t, err, ErrReplaced)
+				require.Empty(t, entries)
+				require.Equal(t, cursor>>cursorEnd, next>>cursorEnd)
+				cursor = next
+			}
+			entries, next, err := m.Scan(cursor, 100)
+			require.NoError(t, err)
+			for _, e := range entries {
+				require.NotContains(t, seen, e.Key)
+				seen[e.Key] = e.Value[0]
+			}
+			if cursor = next; cursor == 0 {
+				break
+			}
+		}
+		for k := range contents[1] {
+			require.Contains(t, seen, k, "a key of both contents")
+		}
+	}
+}
+
+type pair [2]uint64
+
+func TestMap_ScanCursor(t *testing.T) {
+	a := shmtest.Named(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Capacity: 2000})
+	for k := range uint64(2000) {
+		require.NoError(t, m.Store(k, k))
+	}
+	_, cursor, err := m.Scan(0, 1)
+	require.NoError(t, err)
+	require.NotZero(t, cursor)
+	for _, c := range []Cursor{1, anew, cursor ^ 1, cursor & cursorPart, ^Cursor(0)} {
+		_, next, err := m.Scan(c, 1)
+		require.ErrorIs(t, err, ErrCursor, "%#x", c)
+		require.Equal(t, c, next)
+	}
+	first, after, err := m.Scan(cursor, 1)
+	require.NoError(t, err)
+	second, twice, err := open[uint64, uint64](t, again(t, a), "m").Scan(cursor, 1)
+	require.NoError(t, err)
+	require.Equal(t, first, second, "used twice")
+	require.Equal(t, after, twice)
+
+	require.NoError(t, a.Remove("m"))
+	_, next, err := m.Scan(cursor, 1)
+	require.ErrorIs(t, err, ErrRemoved)
+	require.Equal(t, cursor, next)
+	fresh := create[uint64, uint64](t, a, "m", &Options{Capacity: 2000})
+	_, _, err = fresh.Scan(cursor, 1)
+	require.ErrorIs(t, err, ErrCursor, "another map of that name")
+	require.NoError(t, fresh.Close())
+	_, _, err = fresh.Scan(0, 1)
+	require.ErrorIs(t, err, ErrClosed)
+}
+
+// An iteration yields entries of one content, wherever it is exchanged, and says
+// that it has ended early.
+func TestMap_RangeReplaced(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		m := create[uint64, uint64](t, a, "m", &Options{Capacity: 300})
+		other := open[uint64, uint64](t, b, "m")
+		content := func(version uint64) map[uint64]uint64 {
+			all := make(map[uint64]uint64)
+			for k := range uint64(300) {
+				all[k] = version
+			}
+			return all
+		}
+		for at := range 300 {
+			require.NoError(t, m.ReplaceAll(maps.All(content(0))))
+			n := 0
+			err := other.Range(func(_, v uint64) bool {
+				if n++; n == at {
+					require.NoError(t, m.ReplaceAll(maps.All(content(1))))
+				}
+				require.Zero(t, v)
+				return true
+			})
+			if n < 300 {
+				require.ErrorIs(t, err, ErrReplaced)
+				require.NotZero(t, at)
+			} else {
+				require.NoError(t, err)
+			}
+			n = 0
+			require.NoError(t, other.Range(func(uint64, uint64) bool { n++; return n < 7 }))
+			require.Equal(t, 7, n)
+		}
+	})
+}
+
+// Contents come and go while Snapshot, All and Scan look: each has all of one.
+func TestMap_OneContent(t *testing.T) {
+	o := *spacious
+	seg := shmtest.Segment(t, &o)
+	writer := create[uint64, uint64](t, shmtest.OnSegment(t, seg, &o), "m", &Options{Capacity: 1})
+	size := func(version uint64) int { return int(50 + version%7*100) }
+	replace := func(version uint64) error {
+		return writer.ReplaceAll(func(yield func(uint64, uint64) bool) {
+			for k := 0; k < size(version) && yield(uint64(k), version); k++ {
+			}
+		})
+	}
+	require.NoError(t, replace(0))
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	defer func() { stop.Store(true); all.Wait() }()
+	all.Go(func() {
+		for version := uint64(1); !stop.Load(); version++ {
+			if err := replace(version); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	r, err := arena.Attach(seg, &arena.Options{ReadOnly: true})
+	require.NoError(t, err)
+	defer r.Close()
+	handles := []*Map[uint64, uint64]{
+		open[uint64, uint64](t, shmtest.OnSegment(t, seg, &o), "m"), open[uint64, uint64](t, r, "m"),
+	}
+	replaced := 0
+	for i := range 600 {
+		m := handles[i%2]
+		got, err := m.Snapshot()
+		if i%2 == 1 && err != nil {
+			require.ErrorIs(t, err, ErrReplaced)
+			replaced++
+			continue
+		}
+		require.NoError(t, err)
+		require.Len(t, got, size(got[0]))
+		versions := make(map[uint64]bool)
+		for _, v := range got {
+			versions[v] = true
+		}
+		require.Len(t, versions, 1)
+		clear(versions)
+		n := 0
+		err = m.Range(func(_, v uint64) bool {
+			versions[v] = true
+			n++
+			return true
+		})
+		require.LessOrEqual(t, len(versions), 1)
+		for v := range versions {
+			require.Equal(t, err == nil, n == size(v), "%v", err)
+		}
+	}
+	t.Logf("%d snapshots of a read-only attach in vain", replaced)
+}
+
+// Others exchange the content faster than it is read: a writable attach gets its
+// snapshot all the same, a read-only one says that it did not.
+func TestMap_SnapshotHoldsExchangesUp(t *testing.T) {
+	a := shmtest.Named(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Capacity: 20_000})
+	for k := range uint64(20_000) {
+		require.NoError(t, m.Store(k, k))
+	}
+	reader := open[uint64, uint64](t, again(t, a), "m")
+	var stop atomic.Bool
+	var exchanges sync.WaitGroup
+	defer func() { stop.Store(true); exchanges.Wait() }()
+	exchanges.Go(func() {
+		for !stop.Load() {
+			if m.tree.Swap().TryLock(m.floor.Owner) {
+				m.version.Store(m.version.Load() + 2<<40) // as two exchanges do
+				m.tree.Swap().Unlock()
+			}
+			time.Sleep(10 * time.Microsecond)
+		}
+	})
+	for start, vain := time.Now(), 0; vain < 5; {
+		require.Less(t, time.Since(start), 20*time.Second)
+		if _, err := reader.Snapshot(); err != nil {
+			require.ErrorIs(t, err, ErrReplaced)
+			vain++
+		}
+		got, err := m.Snapshot()
+		require.NoError(t, err)
+		require.Len(t, got, 20_000)
+	}
+}
+
+func TestMap_Snapshot(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		m := create[string, []byte](t, a, "m", nil)
+		other := open[string, []byte](t, b, "m")
+		got, err := other.Snapshot()
+		require.NoError(t, err)
+		require.Empty(t, got)
+		want := make(map[string][]byte)
+		for i := range 3000 {
+			want[fmt.Sprint(i)] = []byte(strings.Repeat("x", i%50))
+			require.NoError(t, m.Store(fmt.Sprint(i), want[fmt.Sprint(i)]))
+		}
+		got, err = other.Snapshot()
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.NoError(t, other.Close())
+		_, err = other.Snapshot()
+		require.ErrorIs(t, err, ErrClosed)
+		require.NoError(t, a.Remove("m"))
+		_, err = m.Snapshot()
+		require.ErrorIs(t, err, ErrRemoved)
+		require.ErrorIs(t, m.Range(func(string, []byte) bool { return true }), ErrRemoved)
+	})
+}
+
+func TestMap_AllPrefix(t *testing.T) {
+	type name string
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		m := create[name, []byte](t, a, "m", &Options{Capacity: 1})
+		other := open[name, []byte](t, b, "m")
+		want := make(map[name][]byte)
+		for i := range 3000 {
+			k := name(strings.Repeat("abcdefghijklmnopqrstuvwxyz", 2)[:i%30] + fmt.Sprint(i))
+			want[k] = fmt.Append(nil, i)
+			require.NoError(t, m.Store(k, want[k]))
+		}
+		require.NoError(t, m.Store("", nil))
+		want[""] = []byte{}
+		for _, prefix := range []string{"", "a", "ab", "abc1", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmnopqr", "abcdefghijklmnopq1", "x", "abcdefgx", "2999", strings.Repeat("abcdefghijklmnopqrstuvwxyz", 4)} {
+			matching := maps.Collect(maps.All(want))
+			maps.DeleteFunc(matching, func(k name, _ []byte) bool { return !strings.HasPrefix(string(k), prefix) })
+			require.Equal(t, matching, maps.Collect(other.AllPrefix(prefix)), "%q", prefix)
+		}
+		n := 0
+		require.NoError(t, other.RangePrefix("ab", func(name, []byte) bool { n++; return n < 3 }))
+		require.Equal(t, 3, n)
+	})
+}
+
+func TestMap_AllPrefixAllocs(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[string, []byte](t, a, "m", nil)
+	for i := range 2000 {
+		require.NoError(t, m.Store(key16(i), make([]byte, 100)))
+	}
+	allocs := testing.AllocsPerRun(10, func() {
+		for k := range m.AllPrefix(key16(0)[:4] + "no such") {
+			t.Fatal(k)
+		}
+	})
+	require.Less(t, allocs, 20.0)
+	require.Panics(t, func() { create[int, int](t, a, "n", nil).AllPrefix("x")(nil) })
+}
+
+// A key that does not match costs no memory either when its segment is replaced.
+func TestMap_AllPrefixAcrossSplits(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[string, int](t, a, "m", &Options{Capacity: 1})
+	for i := range 60 {
+		require.NoError(t, m.Store(fmt.Sprintf("%c%d", 'a'+i%2, i), i))
+	}
+	seen := make(map[string]int)
+	for k := range m.AllPrefix("a") {
+		if seen[k]++; len(seen) == 10 {
+			for i := range 2000 {
+				require.NoError(t, m.Store(fmt.Sprintf("%c%d", 'b'+i%2, 1000+i), i))
+			}
+		}
+	}
+	require.Len(t, seen, 30)
+	for k, n := range seen {
+		require.Equal(t, 1, n, k)
+	}
+	require.NotZero(t, tree.EpochOf(m.version.Load()))
+}

@@ -1,0 +1,149 @@
+package hashmap
+
+import (
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+func TestMap_Stats(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		empty := shmtest.Clean(t, a).UsedBytes
+		m := create[uint64, []byte](t, a, "m", &Options{Capacity: 1})
+		other := open[uint64, []byte](t, b, "m")
+		const n = 20_000
+		data := uint64(0)
+		for i := range uint64(n) {
+			require.NoError(t, m.Store(i, make([]byte, i%100)))
+			data += 8 + i%100
+		}
+		s, err := other.Stats()
+		require.NoError(t, err)
+		require.EqualValues(t, n, s.Entries)
+		require.Equal(t, data, s.DataBytes)
+		require.EqualValues(t, shmtest.Clean(t, a).UsedBytes-empty, s.Bytes(), "to the byte")
+		require.Equal(t, s.Buckets*bucketSlots, s.Slots)
+		slots, longest := m.shapeOf(t)
+		require.Equal(t, slots, s.Slots)
+		require.LessOrEqual(t, s.Hit.Longest, uint64(longest)+1)
+		require.InDelta(t, float64(n)/float64(slots), s.Load, 1e-9)
+		require.EqualValues(t, 1<<m.dir.Load().Bits, s.Words)
+		require.Zero(t, s.Exchanges)
+		require.Greater(t, s.Growths, uint64(10))
+		require.GreaterOrEqual(t, m.Cap(), n*9/10)
+
+		hits, most := 0.0, uint64(0)
+		for i := range uint64(n) {
+			far := m.farOf(t, i)
+			hits, most = hits+float64(far), max(most, far)
+		}
+		require.InDelta(t, hits/n, s.Hit.Mean, 1e-9)
+		require.Equal(t, most, s.Hit.Longest)
+		misses := 0.0
+		for i := range uint64(n) {
+			misses += float64(m.missOf(t, n+i))
+		}
+		require.InDelta(t, misses/n, s.Miss.Mean, 0.1)
+
+		require.NoError(t, m.Clear())
+		s, err = m.Stats()
+		require.NoError(t, err)
+		require.EqualValues(t, 1, s.Exchanges)
+		require.Zero(t, s.Entries)
+		require.Equal(t, s.Segments, s.Sparse)
+		require.EqualValues(t, 1, s.Miss.Longest)
+		require.InDelta(t, 1.0, s.Miss.Mean, 1e-9)
+		require.NoError(t, other.Close())
+		_, err = other.Stats()
+		require.ErrorIs(t, err, ErrClosed)
+		require.Zero(t, other.Cap())
+		require.NoError(t, a.Remove("m"))
+		_, err = m.Stats()
+		require.ErrorIs(t, err, ErrRemoved)
+		require.Zero(t, m.Cap())
+	})
+}
+
+// farOf returns in which bucket of its chain a key is, as Load would count.
+func (t *table) farOf(tb testing.TB, key uint64) uint64 {
+	tb.Helper()
+	h := hashKey(mem.KeyPtr(&key), 8, &t.secrets)
+	at, s := t.placeOf(tb, mem.KeyPtr(&key), 8), t.segmentOf(tb, h)
+	far := uint64(1)
+	for i := homeOf(h, s.Buckets); i != at.index; i = next(&s, i) {
+		far++
+	}
+	return far
+}
+
+// missOf returns how many buckets are looked at for a key that is not there.
+func (t *table) missOf(tb testing.TB, key uint64) uint64 {
+	tb.Helper()
+	h := hashKey(mem.KeyPtr(&key), 8, &t.secrets)
+	s := t.segmentOf(tb, h)
+	far := uint64(1)
+	for i := homeOf(h, s.Buckets); far < s.Buckets && t.bucket(&s, i).tags.Load() >= overflowed; i = next(&s, i) {
+		far++
+	}
+	return far
+}
+
+// A new map does not grow until it is nearly as full as Cap says.
+func TestMap_Cap(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	for _, n := range []int{1, 100, 1000, 20_000} {
+		m, err := Create[uint64, uint64](a, "m", &Options{Capacity: n})
+		require.NoError(t, err)
+		room := m.Cap()
+		require.GreaterOrEqual(t, room, n)
+		for i := range uint64(room * 6 / 10) {
+			require.NoError(t, m.Store(i, i))
+		}
+		require.Equal(t, room, m.Cap(), "it has not grown")
+		for i := range uint64(room + room/5) {
+			require.NoError(t, m.Store(i, i))
+		}
+		require.Greater(t, m.Cap(), room)
+		require.NoError(t, m.Close())
+		require.NoError(t, a.Remove("m"))
+	}
+}
+
+// Beside writers who split, and whoever exchanges, numbers stay possible ones.
+func TestMap_StatsBesideWriters(t *testing.T) {
+	o := *spacious
+	seg := shmtest.Segment(t, &o)
+	m := create[uint64, uint64](t, shmtest.OnSegment(t, seg, &o), "m", &Options{Capacity: 1})
+	w := open[uint64, uint64](t, shmtest.OnSegment(t, seg, &o), "m")
+	var stop atomic.Bool
+	var writers sync.WaitGroup
+	defer func() { stop.Store(true); writers.Wait() }()
+	writers.Go(func() {
+		for n := 0; !stop.Load(); n++ {
+			if err := w.Store(rand.Uint64N(20_000), 1); err != nil {
+				t.Error(err)
+			}
+			if n%30_000 == 29_999 {
+				if err := w.ReplaceAll(maps.All(map[uint64]uint64{1: 1})); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	for range 500 {
+		s, err := m.Stats()
+		require.NoError(t, err)
+		require.LessOrEqual(t, s.Load, 1.0)
+		require.LessOrEqual(t, s.Entries, uint64(20_000))
+		require.LessOrEqual(t, s.Hit.Longest, uint64(255))
+		require.GreaterOrEqual(t, m.Cap(), 1)
+	}
+}
