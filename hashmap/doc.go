@@ -19,9 +19,9 @@
 // # Keys and values
 //
 // A key is a string, or a type without pointers, padding and floats, whose equal
-// values therefore have equal bytes. A value is a []byte, or a type without
-// pointers. Both are copied in and out. The types are part of the map: opening
-// it with others is an error.
+// values therefore have equal bytes. A value is a []byte, a string, or a type
+// without pointers. Both are copied in and out. The types are part of the map:
+// opening it with others is an error.
 //
 // # Terms
 //

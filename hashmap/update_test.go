@@ -51,13 +51,14 @@ func TestUpdate_Verbs(t *testing.T) {
 		m := create[string, int](t, a, "m", nil)
 		other := open[string, int](t, b, "m")
 		verbs(t, m, other, "k", func(i int) int { return i })
-		raw := create[string, []byte](t, a, "raw", nil)
+		raw, text := create[string, []byte](t, a, "raw", nil), create[string, string](t, a, "text", nil)
 		for i, size := range []int{0, 1, 7, 8, 9, 3000} {
 			value := func(j int) []byte { return bytes.Repeat([]byte{byte(j)}, size*max(1, j)) }
 			if size == 0 {
 				value = func(j int) []byte { return bytes.Repeat([]byte{7}, j) }
 			}
 			verbs(t, raw, open[string, []byte](t, b, "raw"), fmt.Sprint("k", i), value)
+			verbs(t, text, open[string, string](t, b, "text"), fmt.Sprint("k", i), func(j int) string { return string(value(j)) })
 		}
 	})
 }
