@@ -86,20 +86,21 @@ func (p *plan) size() uint64 { return stripesOff + p.stripes()*stripeSize }
 func (p *plan) spec(s *shape, t *pages.Table) arena.Spec {
 	return arena.Spec{
 		Kind: arena.KindMap, Fingerprint: s.print, Types: s.types,
-		Size:  lines(p.size(), t),
+		Size:  lines(p.size()+uint64(len(s.label)), t),
 		Trace: arena.Trace{Tree: true, First: treeOff},
 	}
 }
 
-// fill writes the root block.
-func (p *plan) fill(root mem.Ptr) {
-	mem.Zero(root, p.size())
+// fill writes the root block of size bytes.
+func (p *plan) fill(root mem.Ptr, size uint64, label string) {
+	mem.Zero(root, size)
 	h := mem.Cast[header](root)
 	h.capacity.Store(p.capacity)
 	h.stripeBits.Store(uint64(p.stripeBits))
 	h.bits.Store(uint64(p.bits))
 	h.buckets.Store(p.buckets)
 	h.most.Store(p.most)
+	mem.CopyInString(root.Add(p.size()), label)
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	random[16] |= 1             // the third one is a multiplier

@@ -18,6 +18,7 @@ type shape struct {
 	valueSize  uint64 // of a fixed V
 	print      uint64
 	types      string
+	label      string // what encoded values are; empty: they are plain
 }
 
 const (

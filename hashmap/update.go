@@ -299,12 +299,16 @@ func (g *guard) change(op *slab.Op, at place, h, ref uint64) error {
 // holds compares the value of size bytes at p with *v.
 func (m *Map[K, V]) holds(p mem.Ptr, size uint64, v *V) bool {
 	if m.bytesValue {
-		b := m.bytesOf(v)
-		return size == uint64(len(b)) && equalValue(mem.PtrOf(b), p, size)
+		return holdsBytes(p, size, m.bytesOf(v))
 	}
 	equal := equalValue(mem.KeyPtr(v), p, mem.SizeOf[V]())
 	runtime.KeepAlive(v)
 	return equal
+}
+
+// holdsBytes compares the value of size bytes at p with b.
+func holdsBytes(p mem.Ptr, size uint64, b []byte) bool {
+	return size == uint64(len(b)) && equalValue(mem.PtrOf(b), p, size)
 }
 
 // observe searches a key, without lock, until what it finds stands: a hit, with

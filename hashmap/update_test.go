@@ -64,7 +64,7 @@ func TestUpdate_Verbs(t *testing.T) {
 }
 
 // verbs takes a key that is not there through all verbs, and away again.
-func verbs[V any](t *testing.T, m, other *Map[string, V], k string, value func(i int) V) {
+func verbs[V any](t *testing.T, m, other verbal[string, V], k string, value func(i int) V) {
 	t.Helper()
 	var none V
 	result, done := got[V](t), yes(t)
@@ -348,7 +348,7 @@ func TestUpdate_TooLarge(t *testing.T) {
 }
 
 // refusesUpdates sees every verb refused, whether k is there or not.
-func refusesUpdates[K comparable, V any](t *testing.T, m *Map[K, V], k K, v V, why error) {
+func refusesUpdates[K comparable, V any](t *testing.T, m verbal[K, V], k K, v V, why error) {
 	t.Helper()
 	var none V
 	refused := func(got V, ok bool, err error) {
