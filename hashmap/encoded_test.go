@@ -162,11 +162,11 @@ func TestEncoded_Types(t *testing.T) {
 			require.ErrorContains(t, err, text)
 		}
 	}
-	is := `\"json\" of hashmap.config`
+	is := `"json of hashmap.config`
 	_, err := OpenEncoded[string](a, "m", JSON[point](), nil)
-	refuse(err, is, `\"json\" of hashmap.point`)
+	refuse(err, is, `"json of hashmap.point`)
 	_, err = OpenOrCreateEncoded[string](a, "m", named[config]{JSON[config](), "json 2"}, nil)
-	refuse(err, is, `\"json 2\" of hashmap.config`)
+	refuse(err, is, `"json 2 of hashmap.config`)
 	_, err = OpenEncoded[int](a, "m", JSON[config](), nil)
 	refuse(err)
 	_, err = OpenEncoded[string](a, "plain", JSON[config](), nil)

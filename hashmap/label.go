@@ -24,7 +24,7 @@ func encodedShape[K comparable](codec string, value reflect.Type) (shape, error)
 	if codec == "" {
 		return s, fmt.Errorf("hashmap: %w: the codec for %s has no name", ErrTypeMismatch, value)
 	}
-	s.label = labelOf(fmt.Sprintf("%q of %s", codec, value))
+	s.label = labelOf(codec + " of " + value.String())
 	s.types = fmt.Sprintf("Encoded[%s, …] as %s", reflect.TypeFor[K](), s.label)
 	s.print = xxhash.Sum64String(fmt.Sprintf("encoded %016x", s.print))
 	return s, nil
@@ -52,7 +52,7 @@ func (t *table) checkLabel() error {
 		return err
 	}
 	if stored := string(bytes.TrimRight(b, "\x00")); stored != t.label {
-		return fmt.Errorf("%w: the values are %+q, want %+q", ErrTypeMismatch, stored, t.label)
+		return fmt.Errorf("%w: the values are %q, want %q", ErrTypeMismatch, stored, t.label)
 	}
 	return nil
 }
