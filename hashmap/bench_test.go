@@ -159,3 +159,26 @@ func BenchmarkAll(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/entry")
 }
+
+// BenchmarkLoadEncoded reads values that only a codec can store: remembered, and
+// decoded each time.
+func BenchmarkLoadEncoded(b *testing.B) {
+	keys, order := benchKeys(1000), benchOrder(1000)
+	for name, cached := range map[string]int{"cached": 2000, "decoded": -1} {
+		b.Run(name, func(b *testing.B) {
+			m, err := CreateEncoded[string](testArena(b, 64<<20, 64<<20), "m", JSON[config](), &Options{Cache: cached})
+			require.NoError(b, err)
+			for i, k := range keys {
+				require.NoError(b, m.Store(k, configOf(i%10)))
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			n := 0
+			for i := 0; i < b.N; i++ {
+				v, _ := m.Load(keys[order[i&(benchOps-1)]])
+				n += len(v.Name)
+			}
+			_ = n
+		})
+	}
+}

@@ -25,9 +25,23 @@
 // # Keys and values
 //
 // A key is a string, or a type without pointers, padding and floats, whose equal
-// values therefore have equal bytes. A value is a []byte, or a type without
-// pointers. Both are copied in and out. The types are part of the map: opening
-// it with others is an error.
+// values therefore have equal bytes. A value is a []byte, a string, or a type
+// without pointers. Both are copied in and out. The types are part of the map:
+// opening it with others is an error.
+//
+// # Encoded values
+//
+//	codec := hashmap.JSON[Config]()
+//	configs, err := hashmap.OpenOrCreateEncoded[string](a, "configs", codec, nil)
+//	err = configs.Store("shop", Config{Hosts: []string{"a", "b"}})
+//	c, ok := configs.Load("shop")
+//
+// An [Encoded] map takes values of any type: a [Codec] makes bytes of them. It has
+// the same verbs. Load returns a pointer to a value that this process has decoded
+// once, shared by all who load the key until it is written: to be read only. All
+// others return values that are the caller's own. What the codec fails to encode
+// or decode is an error that wraps ErrCodec, and nothing has changed. The codec is
+// called with no lock held, and never on shared memory.
 //
 // # Terms
 //
@@ -68,6 +82,9 @@
 //     stored further on.
 //   - The version of the tree is raised after a word of the directory changed and
 //     before the segment that it led to is freed.
+//   - A slot is stored once at each version of its bucket, and versions do not come
+//     back: so a slot's word, with the versions of the bucket and the tree, stands
+//     for one entry for ever.
 //
 // # Blocking, full, damaged
 //
@@ -108,4 +125,6 @@
 //
 // The hash is keyed with secrets of the map, which whoever can read the segment
 // can read too.
+//
+// Whoever may write the segment chooses the bytes that a codec is given to decode.
 package hashmap

@@ -22,6 +22,9 @@ var (
 	ErrRemoved = arena.ErrRemoved
 	// ErrReadOnly says that the arena was opened read-only.
 	ErrReadOnly = arena.ErrReadOnly
+	// ErrCodec says that the codec of an Encoded map could not encode or decode a
+	// value. The codec's own error is wrapped beside it.
+	ErrCodec = errors.New("codec failed")
 	// ErrTooLarge says that a key or a value is larger than a map can hold.
 	ErrTooLarge = errors.New("key or value too large")
 	// ErrReplaced says that the whole content was exchanged, by Clear or

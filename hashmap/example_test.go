@@ -3,6 +3,7 @@ package hashmap_test
 import (
 	"fmt"
 	"log"
+	"net/netip"
 	"os"
 
 	"github.com/shmkit/shmkit/arena"
@@ -68,6 +69,73 @@ func ExampleMap_LoadAppend() {
 	buf, ok := pages.LoadAppend(buf[:0], "/")
 	fmt.Println(string(buf), ok)
 	// Output: <h1>hello</h1> true
+}
+
+// Config is a value that a codec stores: it has strings and a map inside.
+type Config struct {
+	Hosts  []string
+	Limits map[string]int
+}
+
+// A configuration is decoded once by each process that reads it, and then when
+// it has changed.
+func ExampleEncoded() {
+	name := fmt.Sprintf("example-encoded-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	configs, err := hashmap.OpenOrCreateEncoded[string](a, "configs", hashmap.JSON[Config](), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := configs.Store("shop", Config{Hosts: []string{"a", "b"}, Limits: map[string]int{"/buy": 80}}); err != nil {
+		log.Fatal(err)
+	}
+	one, ok := configs.Load("shop") // shared: to be read only
+	fmt.Println(one.Hosts, one.Limits["/buy"], ok)
+	two, _ := configs.Load("shop")
+	fmt.Println("the same:", one == two)
+
+	_, _, err = configs.Compute("shop", func(c Config, ok bool) (Config, hashmap.Action) {
+		c.Limits["/buy"]-- // its own
+		return c, hashmap.Store
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	three, _ := configs.Load("shop")
+	fmt.Println(three.Limits["/buy"], "was", one.Limits["/buy"])
+	// Output:
+	// [a b] 80 true
+	// the same: true
+	// 79 was 80
+}
+
+// A type that makes its bytes itself, for a key of text.
+func ExampleBinary() {
+	name := fmt.Sprintf("example-binary-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	hosts, err := hashmap.CreateEncoded[string](a, "hosts", hashmap.Binary[netip.Addr](), nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := hosts.Store("shop", netip.MustParseAddr("10.0.0.7")); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(hosts.Load("shop"))
+	_, err = hashmap.OpenEncoded[string](a, "hosts", hashmap.JSON[netip.Addr](), nil)
+	fmt.Println(err)
+	// Output:
+	// 10.0.0.7 true
+	// hashmap "hosts": type mismatch: the values are "binary of netip.Addr", want "json of netip.Addr"
 }
 
 // Workers of many processes claim jobs: one of them gets each.

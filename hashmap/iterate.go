@@ -285,7 +285,8 @@ func (m *Map[K, V]) copyKey(p mem.Ptr, n uint64, k *K) {
 	mem.SetString(k, text)
 }
 
-// copyValue copies a value of n bytes out, to memory of its own if V is []byte.
+// copyValue copies a value of n bytes out, to memory of its own if V is []byte or
+// string.
 func (m *Map[K, V]) copyValue(p mem.Ptr, n uint64, v *V) {
 	if !m.bytesValue {
 		mem.ReadInto(v, p)
@@ -293,6 +294,24 @@ func (m *Map[K, V]) copyValue(p mem.Ptr, n uint64, v *V) {
 	}
 	b := make([]byte, n)
 	mem.CopyOut(b, p)
+	m.setBytes(v, b)
+}
+
+// bytesOf returns the bytes of a V of []byte or string, to be read only.
+func (m *Map[K, V]) bytesOf(v *V) []byte {
+	if m.textValue {
+		return mem.TextBytes(v)
+	}
+	return mem.AsBytes(v)
+}
+
+// setBytes makes b the value of a V of []byte or string. As a string it is the
+// caller's no more.
+func (m *Map[K, V]) setBytes(v *V, b []byte) {
+	if m.textValue {
+		mem.SetString(v, b)
+		return
+	}
 	mem.SetBytes(v, b)
 }
 

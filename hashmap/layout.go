@@ -12,6 +12,7 @@ import (
 //	0      header
 //	128    head of the tree
 //	192    stripes, 64 bytes each
+//	…      label: what encoded values are, padded with zeros; none of plain ones
 //
 // a segment of the tree
 //

@@ -144,17 +144,17 @@ func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64, v *V) bool {
 	}
 }
 
-// loadCopy is LoadInto for V of []byte.
+// loadCopy is LoadInto for V of []byte or string.
 //
 //go:noinline
 func (m *Map[K, V]) loadCopy(k *K, v *V) bool {
 	b, ok := m.loadBytes(nil, k)
-	mem.SetBytes(v, b)
+	m.setBytes(v, b)
 	return ok
 }
 
-// LoadAppend appends the value of a key to dst, for V of []byte: with a dst of
-// enough capacity it allocates nothing. If the key is not there, dst is
+// LoadAppend appends the value of a key to dst, for V of []byte or string: with a
+// dst of enough capacity it allocates nothing. If the key is not there, dst is
 // returned as it was. With another V it panics.
 func (m *Map[K, V]) LoadAppend(dst []byte, k K) ([]byte, bool) {
 	if !m.bytesValue {

@@ -3,6 +3,7 @@ package hashmap
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"os"
 	"testing"
 	"time"
@@ -50,8 +51,30 @@ func checked[K comparable, V any](t testing.TB, m *Map[K, V]) *Map[K, V] {
 	return m
 }
 
+// verbal is what has the verbs of a map.
+type verbal[K comparable, V any] interface {
+	Load(k K) (V, bool)
+	Store(k K, v V) error
+	Delete(k K) (bool, error)
+	Contains(k K) bool
+	LoadOrStore(k K, v V) (V, bool, error)
+	Swap(k K, v V) (V, bool, error)
+	LoadAndDelete(k K) (V, bool, error)
+	CompareAndSwap(k K, old, v V) (bool, error)
+	CompareAndDelete(k K, old V) (bool, error)
+	Compute(k K, f func(V, bool) (V, Action)) (V, bool, error)
+	All() iter.Seq2[K, V]
+	Keys() iter.Seq[K]
+	Values() iter.Seq[V]
+	ReplaceAll(seq iter.Seq2[K, V]) error
+	Clear() error
+	Len() int
+	Check() error
+	Err() error
+}
+
 // contents returns all of a map, through All, compared with Len and Load.
-func contents[K comparable, V any](t testing.TB, m *Map[K, V]) map[K]V {
+func contents[K comparable, V any](t testing.TB, m verbal[K, V]) map[K]V {
 	t.Helper()
 	all := make(map[K]V)
 	for k, v := range m.All() {

@@ -7,18 +7,24 @@ import (
 	"time"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
 
-// Options of a map; they are stored with it.
+// Options of a map.
 type Options struct {
 	// Capacity is the number of entries that there is room for at once; 0 means
-	// 1024. With more the map grows, as long as the arena has room.
+	// 1024. With more the map grows, as long as the arena has room. It is stored
+	// with the map.
 	Capacity int
 	// TTL is how long an entry lives that is stored without a time to live of its
 	// own; 0 is for ever.
 	TTL time.Duration
+	// Cache is how many decoded values this handle of an [Encoded] map remembers
+	// at most; 0 means 1024, less than 0 none. It should be twice the number of
+	// keys in use: they are spread by chance. A [Map] decodes nothing.
+	Cache int
 }
 
 // Map is a handle on a hash map. It is safe for concurrent use by goroutines,
@@ -32,6 +38,10 @@ func Create[K comparable, V any](a *arena.Arena, name string, o *Options) (*Map[
 	if err != nil {
 		return nil, err
 	}
+	return createAs[K, V](a, name, o, &s)
+}
+
+func createAs[K comparable, V any](a *arena.Arena, name string, o *Options, s *shape) (*Map[K, V], error) {
 	capacity := defaultCapacity
 	if o != nil && o.Capacity != 0 {
 		capacity = o.Capacity
@@ -50,11 +60,12 @@ func Create[K comparable, V any](a *arena.Arena, name string, o *Options) (*Map[
 	if o != nil {
 		p.ttl = uint64(o.TTL)
 	}
-	obj, err := slab.Of(a).Create(name, p.spec(&s, pt), p.fill)
+	spec := p.spec(s, pt)
+	obj, err := slab.Of(a).Create(name, spec, func(root mem.Ptr) { p.fill(root, spec.Size, s.label) })
 	if err != nil {
 		return nil, fmt.Errorf("hashmap: create: %w", err)
 	}
-	m, err := newMap[K, V](a, obj, &s)
+	m, err := newMap[K, V](a, obj, s)
 	if err != nil {
 		return nil, errors.Join(err, a.Remove(name))
 	}
@@ -68,11 +79,15 @@ func Open[K comparable, V any](a *arena.Arena, name string, _ *Options) (*Map[K,
 	if err != nil {
 		return nil, err
 	}
+	return openAs[K, V](a, name, &s)
+}
+
+func openAs[K comparable, V any](a *arena.Arena, name string, s *shape) (*Map[K, V], error) {
 	obj, err := a.OpenObject(name, arena.Spec{Kind: arena.KindMap, Fingerprint: s.print, Types: s.types})
 	if err != nil {
 		return nil, fmt.Errorf("hashmap: open: %w", err)
 	}
-	return newMap[K, V](a, obj, &s)
+	return newMap[K, V](a, obj, s)
 }
 
 // OpenOrCreate opens a map, or creates it if there is none of that name.
@@ -87,6 +102,9 @@ func newMap[K comparable, V any](a *arena.Arena, obj *arena.Object, s *shape) (*
 	m.shape = *s
 	m.holes = m.comparable(reflect.TypeFor[V]())
 	err := m.init(slab.Of(a), obj)
+	if err == nil {
+		err = m.checkLabel()
+	}
 	if err == nil && m.floor.Pool != nil && m.tree.Dir(tree.SideOf(m.version.Load())).Load() == 0 {
 		err = m.plant() // whoever has created it may not have come to that
 	}

@@ -17,22 +17,30 @@ import (
 // model drives a map and a builtin one with the same operations.
 type model[K comparable, V any] struct {
 	t       testing.TB
-	handles []*Map[K, V] // all on one map; used in turn
+	handles []verbal[K, V] // all on one map; used in turn
 	want    map[K]V
 	same    func(V, V) bool
-	add     func(h *Map[K, V], k K) (sum, delta V, err error) // nil: V is no number
+	add     func(h verbal[K, V], k K) (sum, delta V, err error) // nil: V is no number
 	sum     func(V, V) V
 	full    int // operations that found no room
 	step    int
 }
 
-func newModel[K comparable, V any](t testing.TB, same func(V, V) bool, handles ...*Map[K, V]) *model[K, V] {
+func newModel[K comparable, V any](t testing.TB, same func(V, V) bool, handles ...verbal[K, V]) *model[K, V] {
 	return &model[K, V]{t: t, handles: handles, want: make(map[K]V), same: same}
 }
 
-func (m *model[K, V]) handle() *Map[K, V] {
+func (m *model[K, V]) handle() verbal[K, V] {
 	m.step++
 	return m.handles[m.step%len(m.handles)]
+}
+
+// tables are those of handles that are maps themselves.
+func (m *model[K, V]) tables() (all []*table) {
+	for _, h := range m.handles {
+		all = append(all, &h.(*Map[K, V]).table)
+	}
+	return all
 }
 
 // claim fails the test if it is false. It saves the time of require where
@@ -117,7 +125,7 @@ func (m *model[K, V]) verb(which int, k K, v V) {
 }
 
 // compare compares with the value that is there and with v, which may be it.
-func (m *model[K, V]) compare(h *Map[K, V], k K, v V, swap bool) {
+func (m *model[K, V]) compare(h verbal[K, V], k K, v V, swap bool) {
 	want, there := m.want[k]
 	for _, old := range []V{v, want} {
 		equal := there && m.same(old, want)
@@ -143,7 +151,7 @@ func (m *model[K, V]) compare(h *Map[K, V], k K, v V, swap bool) {
 	}
 }
 
-func (m *model[K, V]) compute(h *Map[K, V], k K, v V, what Action) {
+func (m *model[K, V]) compute(h verbal[K, V], k K, v V, what Action) {
 	want, there := m.want[k]
 	calls := 0
 	got, ok, err := h.Compute(k, func(old V, ok bool) (V, Action) {
@@ -166,7 +174,7 @@ func (m *model[K, V]) compute(h *Map[K, V], k K, v V, what Action) {
 	m.claim(ok == there && m.same(got, want), "Compute(%v) = %v, %v, want %v, %v", k, got, ok, want, there)
 }
 
-func (m *model[K, V]) count(h *Map[K, V], k K) {
+func (m *model[K, V]) count(h verbal[K, V], k K) {
 	if m.add == nil {
 		return
 	}
@@ -262,9 +270,9 @@ func sameInt(a, b uint32) bool { return a == b }
 // counted has the model add numbers.
 func counted[K comparable](r *rand.Rand, m *model[K, uint32]) *model[K, uint32] {
 	m.sum = func(a, b uint32) uint32 { return a + b }
-	m.add = func(h *Map[K, uint32], k K) (sum, delta uint32, err error) {
+	m.add = func(h verbal[K, uint32], k K) (sum, delta uint32, err error) {
 		delta = r.Uint32()
-		sum, err = Add(h, k, delta)
+		sum, err = Add(h.(*Map[K, uint32]), k, delta)
 		return sum, delta, err
 	}
 	return m
@@ -276,8 +284,8 @@ func TestModel_ConstantHash(t *testing.T) {
 	a := shmtest.Heap(t, roomy)
 	o := &Options{Capacity: 20}
 	m := counted(r, newModel(t, sameInt, create[string, uint32](t, a, "m", o), open[string, uint32](t, a, "m")))
-	collide(t, 16, &m.handles[0].table, &m.handles[1].table)
-	for _, h := range m.handles {
+	collide(t, 16, m.tables()...)
+	for _, h := range m.tables() {
 		h.plan.most = h.plan.buckets // of 7 buckets, and no larger
 	}
 	m.run(r, 50_000, func() string { return key16(r.IntN(150)) }, r.Uint32)
@@ -291,7 +299,7 @@ func TestModel_WeakHash(t *testing.T) {
 		r := seeded(t)
 		a := shmtest.Heap(t, roomy)
 		m := counted(r, newModel(t, sameInt, create[[2]uint64, uint32](t, a, "m", &Options{Capacity: 400})))
-		weaken(t, weak, &m.handles[0].table)
+		weaken(t, weak, m.tables()...)
 		m.run(r, 20_000, func() [2]uint64 { return [2]uint64{r.Uint64N(16), r.Uint64N(16)} }, r.Uint32)
 	}
 }
@@ -301,7 +309,7 @@ func TestModel_NearKeys(t *testing.T) {
 	r := seeded(t)
 	a := shmtest.Heap(t, roomy)
 	m := counted(r, newModel(t, sameInt, create[[2]uint64, uint32](t, a, "m", nil)))
-	collide(t, 16, &m.handles[0].table)
+	collide(t, 16, m.tables()...)
 	m.run(r, 50_000, func() [2]uint64 { return [2]uint64{r.Uint64N(8), r.Uint64N(8)} }, r.Uint32)
 	require.Zero(t, m.full)
 }
@@ -335,7 +343,7 @@ func FuzzMapOps(f *testing.F) {
 		a := shmtest.Heap(t, &arena.Options{Size: 48 << 10, MaxSize: 64<<10 + int64(ops[1])<<10, Processes: 4, Objects: 8})
 		m := newModel(t, bytes.Equal, create[string, []byte](t, a, "m", &Options{Capacity: 100}), open[string, []byte](t, a, "m"))
 		if ops[0]%2 == 1 {
-			collide(t, 16, &m.handles[0].table, &m.handles[1].table)
+			collide(t, 16, m.tables()...)
 		}
 		for i := 2; i+1 < len(ops); i += 2 {
 			k := textOf(int(ops[i+1])%41, int(ops[i+1]))

@@ -94,14 +94,14 @@ func (p *plan) size() uint64 { return stripesOff + p.stripes()*stripeSize }
 func (p *plan) spec(s *shape, t sizes) arena.Spec {
 	return arena.Spec{
 		Kind: arena.KindMap, Fingerprint: s.print, Types: s.types,
-		Size:  lines(p.size(), t),
+		Size:  lines(p.size()+uint64(len(s.label)), t),
 		Trace: arena.Trace{Tree: true, First: treeOff},
 	}
 }
 
-// fill writes the root block.
-func (p *plan) fill(root mem.Ptr) {
-	mem.Zero(root, p.size())
+// fill writes the root block of size bytes.
+func (p *plan) fill(root mem.Ptr, size uint64, label string) {
+	mem.Zero(root, size)
 	h := mem.Cast[header](root)
 	h.capacity.Store(p.capacity)
 	h.stripeBits.Store(uint64(p.stripeBits))
@@ -111,6 +111,7 @@ func (p *plan) fill(root mem.Ptr) {
 	h.ttl.Store(p.ttl)
 	h.expiring.Store(min(p.ttl, 1))
 	h.watch.wind(bootID())
+	mem.CopyInString(root.Add(p.size()), label)
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	random[16] |= 1             // the third one is a multiplier

@@ -60,7 +60,7 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 	if m.bytesValue {
 		size = 0
 		if v != nil {
-			size = uint64(len(mem.AsBytes(v)))
+			size = uint64(len(m.bytesOf(v)))
 		}
 	}
 	if err = m.checkSizes(n, size); err != nil {
@@ -81,7 +81,7 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 	}
 	value := fillKey(m.base.Add(ref), key, n, size, m.usual())
 	if m.bytesValue {
-		mem.CopyIn(value, mem.AsBytes(v))
+		mem.CopyIn(value, m.bytesOf(v))
 	} else {
 		mem.Write(value, v)
 	}

@@ -207,11 +207,13 @@ func next(s *tree.Segment, i uint64) uint64 {
 
 // found is what a search without lock has come to.
 type found struct {
-	entry   mem.Ptr // if hit
-	value   uint64  // bytes of the value, if hit
-	bucket  *bucket // where it is, or the last one of the chain; nil: there is no tree yet
-	version uint64  // of that bucket, from before the entry was read
-	tree    uint64  // version of the tree, from before the bucket was found
+	entry   mem.Ptr       // if hit
+	value   uint64        // bytes of the value, if hit
+	bucket  *bucket       // where it is, or the last one of the chain; nil: there is no tree yet
+	slot    *psync.Word64 // that leads to it, if hit
+	word    uint64        // what the slot held
+	version uint64        // of that bucket, from before the entry was read
+	tree    uint64        // version of the tree, from before the bucket was found
 	hit     bool
 	retry   bool // a write was completed meanwhile
 }
@@ -243,11 +245,13 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 		f.version = f.bucket.version.Load()
 		tags := f.bucket.tags.Load()
 		for match := matches(tags, h); match != 0; match &= match - 1 {
-			word := f.bucket.slots[slotIn(match)].Load()
+			slot := &f.bucket.slots[slotIn(match)]
+			word := slot.Load()
 			if word == 0 || word>>offsetBits != slotBits(h) {
 				continue
 			}
 			if t.compare(&f, word, key, n) {
+				f.slot, f.word = slot, word
 				return f
 			}
 		}

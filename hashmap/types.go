@@ -12,11 +12,13 @@ import (
 // shape is what a map needs to know of K and V.
 type shape struct {
 	textKey    bool   // K is a string; otherwise fixed
-	bytesValue bool   // V is a []byte; otherwise fixed
+	bytesValue bool   // V is a []byte or a string; otherwise fixed
+	textValue  bool   // V is a string
 	keySize    uint64 // of a fixed K
 	valueSize  uint64 // of a fixed V
 	print      uint64
 	types      string
+	label      string // what encoded values are; empty: they are plain
 }
 
 const (
@@ -61,6 +63,10 @@ func (s *shape) describeKey(t reflect.Type) (uint64, error) {
 }
 
 func (s *shape) describeValue(t reflect.Type) (uint64, error) {
+	if t.Kind() == reflect.String {
+		s.bytesValue, s.textValue = true, true
+		return xxhash.Sum64String("string"), nil
+	}
 	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
 		s.bytesValue = true
 		return xxhash.Sum64String("[]byte"), nil

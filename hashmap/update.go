@@ -21,8 +21,8 @@ import (
 //
 // An answer that is given in step 1 was true when the version was read for the
 // second time. Under the lock no memory of Go is asked for and nobody else's
-// code is called: memory for a []byte is taken before, for as many bytes as were
-// seen; if there are more by then, the lock is left and taken again.
+// code is called: memory for a []byte or a string is taken before, for as many bytes
+// as were seen; if there are more by then, the lock is left and taken again.
 
 // Contains reports whether a key is there. Like Load it takes no lock, stores
 // nothing and allocates nothing.
@@ -78,7 +78,7 @@ func (m *Map[K, V]) Swap(k K, v V) (previous V, loaded bool, err error) {
 	if m.bytesValue {
 		key, n := m.key(&k)
 		if n <= m.maxKey {
-			mem.SetBytes(&previous, make([]byte, m.observe(key, n, hashKey(key, n, &m.secrets)).value))
+			m.setBytes(&previous, make([]byte, m.observe(key, n, hashKey(key, n, &m.secrets)).value))
 		}
 	}
 	if loaded, err = m.write(&k, &v, false, &previous); err != nil {
@@ -101,7 +101,7 @@ func (m *Map[K, V]) LoadAndDelete(k K) (v V, loaded bool, err error) {
 		return v, false, m.err()
 	}
 	if m.bytesValue {
-		mem.SetBytes(&v, make([]byte, f.value))
+		m.setBytes(&v, make([]byte, f.value))
 	}
 	op, _, err := m.begin(key, n, nil)
 	if err != nil {
@@ -114,7 +114,8 @@ func (m *Map[K, V]) LoadAndDelete(k K) (v V, loaded bool, err error) {
 
 // exchange replaces the value of a key by the entry at ref, or removes it if
 // that is 0, and copies the old one to *out; keep: only if there is none. With V
-// of []byte, what *out has room for is used. *out is zero if nothing was loaded.
+// of []byte or string, what *out has room for is used: it has been made for that,
+// or is empty. *out is zero if nothing was loaded.
 func (m *Map[K, V]) exchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep bool, out *V) (loaded bool, err error) {
 	for {
 		loaded, more, err := m.tryExchange(op, key, n, h, ref, keep, out)
@@ -124,7 +125,7 @@ func (m *Map[K, V]) exchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep bo
 			}
 			return loaded, err
 		}
-		mem.SetBytes(out, make([]byte, more))
+		m.setBytes(out, make([]byte, more))
 	}
 }
 
@@ -156,8 +157,8 @@ func (m *Map[K, V]) tryExchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep
 }
 
 // take copies the value of the entry that locate has found to *out, under the
-// lock. With V of []byte it uses the room *out has; if that is too small it
-// copies nothing and returns how many bytes there are.
+// lock. With V of []byte or string it uses the room *out has; if that is too small
+// it copies nothing and returns how many bytes there are.
 func (m *Map[K, V]) take(at place, n uint64, out *V) (more uint64, err error) {
 	p, size, err := m.valueOf(at, n)
 	if err != nil {
@@ -167,12 +168,12 @@ func (m *Map[K, V]) take(at place, n uint64, out *V) (more uint64, err error) {
 		mem.ReadInto(out, p)
 		return 0, nil
 	}
-	b := mem.AsBytes(out)
+	b := m.bytesOf(out) // ours as yet, also if it is a string
 	if size > uint64(cap(b)) {
 		return size, nil
 	}
 	mem.CopyOut(b[:size], p)
-	mem.SetBytes(out, b[:size])
+	m.setBytes(out, b[:size])
 	return 0, nil
 }
 
@@ -204,11 +205,11 @@ func (t *table) writable(n uint64) error {
 // was; a key that is not there has no value. If it is not old that is found out
 // without a lock; else it blocks and fails as Store does.
 //
-// Values are compared byte by byte: a []byte by its contents, so that nil equals
-// an empty one; a floating-point number by its bits, so that a NaN equals itself
-// and 0 does not equal -0. A V with padding or blank fields is refused by an
-// error that wraps ErrTypeMismatch and names the place, since a copy of it may
-// have other bytes there: use [Map.Compute].
+// Values are compared byte by byte: a []byte or a string by its contents, so that
+// nil equals an empty one; a floating-point number by its bits, so that a NaN
+// equals itself and 0 does not equal -0. A V with padding or blank fields is
+// refused by an error that wraps ErrTypeMismatch and names the place, since a copy
+// of it may have other bytes there: use [Map.Compute].
 func (m *Map[K, V]) CompareAndSwap(k K, old, v V) (swapped bool, err error) {
 	key, n := m.key(&k)
 	if equal, err := m.compared(key, n, &old); !equal {
@@ -304,12 +305,16 @@ func (g *guard) change(op *slab.Op, at place, h, ref uint64) error {
 // holds compares the value of size bytes at p with *v.
 func (m *Map[K, V]) holds(p mem.Ptr, size uint64, v *V) bool {
 	if m.bytesValue {
-		b := mem.AsBytes(v)
-		return size == uint64(len(b)) && equalValue(mem.PtrOf(b), p, size)
+		return holdsBytes(p, size, m.bytesOf(v))
 	}
 	equal := equalValue(mem.KeyPtr(v), p, mem.SizeOf[V]())
 	runtime.KeepAlive(v)
 	return equal
+}
+
+// holdsBytes compares the value of size bytes at p with b.
+func holdsBytes(p mem.Ptr, size uint64, b []byte) bool {
+	return size == uint64(len(b)) && equalValue(mem.PtrOf(b), p, size)
 }
 
 // observe searches a key, without lock, until what it finds stands: a hit, with
@@ -364,7 +369,7 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 			return v, false, err
 		}
 		kept := old
-		if m.bytesValue { // f may write over the other one
+		if m.bytesValue && !m.textValue { // f may write over the other one
 			mem.SetBytes(&kept, bytes.Clone(mem.AsBytes(&old)))
 		}
 		fresh, action := f(old, seen.hit)

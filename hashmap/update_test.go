@@ -51,19 +51,20 @@ func TestUpdate_Verbs(t *testing.T) {
 		m := create[string, int](t, a, "m", nil)
 		other := open[string, int](t, b, "m")
 		verbs(t, m, other, "k", func(i int) int { return i })
-		raw := create[string, []byte](t, a, "raw", nil)
+		raw, text := create[string, []byte](t, a, "raw", nil), create[string, string](t, a, "text", nil)
 		for i, size := range []int{0, 1, 7, 8, 9, 3000} {
 			value := func(j int) []byte { return bytes.Repeat([]byte{byte(j)}, size*max(1, j)) }
 			if size == 0 {
 				value = func(j int) []byte { return bytes.Repeat([]byte{7}, j) }
 			}
 			verbs(t, raw, open[string, []byte](t, b, "raw"), fmt.Sprint("k", i), value)
+			verbs(t, text, open[string, string](t, b, "text"), fmt.Sprint("k", i), func(j int) string { return string(value(j)) })
 		}
 	})
 }
 
 // verbs takes a key that is not there through all verbs, and away again.
-func verbs[V any](t *testing.T, m, other *Map[string, V], k string, value func(i int) V) {
+func verbs[V any](t *testing.T, m, other verbal[string, V], k string, value func(i int) V) {
 	t.Helper()
 	var none V
 	result, done := got[V](t), yes(t)
@@ -347,7 +348,7 @@ func TestUpdate_TooLarge(t *testing.T) {
 }
 
 // refusesUpdates sees every verb refused, whether k is there or not.
-func refusesUpdates[K comparable, V any](t *testing.T, m *Map[K, V], k K, v V, why error) {
+func refusesUpdates[K comparable, V any](t *testing.T, m verbal[K, V], k K, v V, why error) {
 	t.Helper()
 	var none V
 	refused := func(got V, ok bool, err error) {

@@ -217,6 +217,12 @@ func TestDisguise(t *testing.T) {
 	type name string
 	k := name("routes")
 	require.Equal(t, "routes", AsString(&k))
+	require.Equal(t, []byte("routes"), TextBytes(&k))
+	SetString(&k, []byte("hops"))
+	require.Equal(t, name("hops"), k)
+	SetString(&k, nil)
+	require.Empty(t, k)
+	require.Empty(t, TextBytes(&k))
 
 	type blob []byte
 	v := blob("abc")

@@ -30,5 +30,12 @@ func SetString[K any](k *K, b []byte) {
 	*(*string)(unsafe.Pointer(k)) = unsafe.String(unsafe.SliceData(b), len(b))
 }
 
+// TextBytes returns the bytes of the string *v. They are not to be changed, but by
+// whoever has just made them for SetString. The kind of V must be string.
+func TextBytes[V any](v *V) []byte {
+	s := *(*string)(unsafe.Pointer(v))
+	return unsafe.Slice(unsafe.StringData(s), len(s))
+}
+
 // CopyKey copies the n bytes of a local key to p.
 func CopyKey(p, key Ptr, n uint64) { CopyIn(p, unsafe.Slice((*byte)(key.p), n)) }
