@@ -129,7 +129,7 @@ func TestMap_ScanBesideWriters(t *testing.T) {
 			}
 		}
 	})
-	for range 40 {
+	for start := time.Now(); time.Since(start) < 500*time.Millisecond; {
 		seen := make(map[uint64]int)
 		var cursor Cursor
 		for more := true; more; more = cursor != 0 {
@@ -290,7 +290,8 @@ func TestMap_OneContent(t *testing.T) {
 		open[uint64, uint64](t, shmtest.OnSegment(t, seg, &o), "m"), open[uint64, uint64](t, r, "m"),
 	}
 	replaced := 0
-	for i := range 600 {
+	start := time.Now()
+	for i := 0; time.Since(start) < 500*time.Millisecond; i++ {
 		m := handles[i%2]
 		got, err := m.Snapshot()
 		if i%2 == 1 && err != nil {

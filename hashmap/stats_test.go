@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -138,11 +139,14 @@ func TestMap_StatsBesideWriters(t *testing.T) {
 			}
 		}
 	})
-	for range 500 {
+	for start := time.Now(); time.Since(start) < 500*time.Millisecond; {
 		s, err := m.Stats()
-		require.NoError(t, err)
+		if err != nil {
+			require.ErrorIs(t, err, ErrReplaced)
+			continue
+		}
 		require.LessOrEqual(t, s.Load, 1.0)
-		require.LessOrEqual(t, s.Entries, uint64(20_000))
+		require.LessOrEqual(t, s.Entries, uint64(40_000), "one that goes and comes may count twice")
 		require.LessOrEqual(t, s.Hit.Longest, uint64(255))
 		require.GreaterOrEqual(t, m.Cap(), 1)
 	}
