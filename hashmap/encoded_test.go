@@ -103,7 +103,7 @@ func TestEncoded_Model(t *testing.T) {
 			m := newModel(t, sameConfig,
 				createEncoded[string](t, a, "m", JSON[config](), &Options{Cache: cached}),
 				openEncoded[string](t, b, "m", JSON[config](), &Options{Cache: cached}))
-			m.run(r, 3000, func() string { return textOf(r.IntN(41), r.IntN(60)) }, func() config { return configOf(r.IntN(300)) })
+			m.run(r, 1500, func() string { return textOf(r.IntN(41), r.IntN(60)) }, func() config { return configOf(r.IntN(300)) })
 			require.Zero(t, m.full)
 		}
 	})
@@ -210,6 +210,7 @@ type fragile struct {
 	encode, decode error
 	panics         bool
 	decoded        int
+	meanwhile      func() // what happens in the next Decode
 }
 
 var errFragile = errors.New("fragile")
@@ -228,6 +229,10 @@ func (c *fragile) Decode(src []byte, v *string) error {
 		panic(errFragile)
 	}
 	c.decoded++
+	if f := c.meanwhile; f != nil {
+		c.meanwhile = nil
+		f()
+	}
 	*v = string(src)
 	return c.decode
 }
@@ -236,8 +241,12 @@ func (c *fragile) Decode(src []byte, v *string) error {
 // where the key is there.
 func all(m *Encoded[string, string], k string) map[string]func() error {
 	return map[string]func() error{
-		"e Store":    func() error { return m.Store(k, "new") },
-		"d LoadInto": func() error { v := ""; _, err := m.LoadInto(k, &v); return err },
+		"e Store": func() error { return m.Store(k, "new") },
+		"d LoadInto": func() error {
+			v := "before"
+			ok, err := m.LoadInto(k, &v)
+			return ended(v, ok, err)
+		},
 		"d LoadOrStore": func() error {
 			v, loaded, err := m.LoadOrStore(k, "new")
 			return ended(v, loaded, err)
@@ -350,6 +359,65 @@ func TestEncoded_Mend(t *testing.T) {
 	require.ErrorIs(t, m.Err(), ErrCodec)
 }
 
+// What happens while an old value is decoded: the verb starts again.
+func TestEncoded_Beside(t *testing.T) {
+	a := shmtest.Heap(t, roomy)
+	c := new(fragile)
+	m := createEncoded[string](t, a, "m", Codec[string](c), nil)
+	again := func(meanwhile func()) {
+		require.NoError(t, m.Store("k", "old"))
+		c.meanwhile = meanwhile
+	}
+	remove := func() { require.True(t, yes(t)(m.Delete("k"))) }
+	store := func() { require.NoError(t, m.Store("k", "other")) }
+	result := got[string](t)
+	again(remove)
+	require.Equal(t, outcome{"", false}, result(m.Swap("k", "new")))
+	again(store)
+	require.Equal(t, outcome{"other", true}, result(m.Swap("k", "new")))
+	again(remove)
+	require.Equal(t, outcome{"", false}, result(m.LoadAndDelete("k")))
+	again(store)
+	require.Equal(t, outcome{"other", true}, result(m.LoadAndDelete("k")))
+	for _, what := range []Action{Store, Delete, Cancel} {
+		var seen []string
+		again(store)
+		_, _, err := m.Compute("k", func(old string, ok bool) (string, Action) {
+			seen = append(seen, old)
+			return old + "+", what
+		})
+		require.NoError(t, err)
+		require.Equal(t, "old", seen[0])
+		if what != Cancel {
+			require.Equal(t, []string{"old", "other"}, seen)
+		}
+	}
+	again(store)
+	v, ok := m.Encoded.Load("k")
+	require.True(t, ok)
+	require.Equal(t, "old", *v, "as it was when it was read")
+	v, _ = m.Encoded.Load("k")
+	require.Equal(t, "other", *v)
+}
+
+// What LoadInto finds in *v does not shine through.
+func TestEncoded_LoadInto(t *testing.T) {
+	a := shmtest.Heap(t, roomy)
+	m := createEncoded[string](t, a, "m", JSON[config](), nil)
+	require.NoError(t, m.Store("k", configOf(3)))
+	v := configOf(2)
+	require.True(t, yes(t)(m.LoadInto("k", &v)))
+	require.Equal(t, configOf(3), v)
+	require.False(t, yes(t)(m.LoadInto("other", &v)))
+	require.Zero(t, v)
+	long := strings.Repeat("x", keyLimit+1)
+	require.False(t, yes(t)(m.LoadInto(long, &v)))
+	_, ok := m.Load(long)
+	require.False(t, ok)
+	refusesUpdates(t, m, long, v, ErrTooLarge)
+	require.ErrorIs(t, m.Store(long, v), ErrTooLarge)
+}
+
 // A function of Compute may change what it was given, and decide against it.
 func TestEncoded_ComputeCancel(t *testing.T) {
 	a := shmtest.Heap(t, roomy)
@@ -439,7 +507,7 @@ func TestEncoded_Hostile(t *testing.T) {
 	require.NoError(t, err)
 	r := seeded(t)
 	seen, refused := 0, 0
-	for range 1500 {
+	for range 700 {
 		damaged := bytes.Clone(frame)
 		for range 1 + r.IntN(3) {
 			at := r.IntN(len(damaged))
@@ -538,7 +606,7 @@ func TestRace_Encoded(t *testing.T) {
 				k := r.Uint64N(keys)
 				_, _, err := h.Compute(k, func(v []uint64, _ bool) ([]uint64, Action) {
 					n := v[1] + 1
-					v = append(v[:1], slices.Repeat([]uint64{n}, 2+int(n%5))...)
+					v = append(v[:1], slices.Repeat([]uint64{n}, 2+int(n%400))...)
 					return v, Store
 				})
 				return err
