@@ -4,6 +4,7 @@
 //	go run .            # 1 000 and 100 000 keys
 //	go run . -full      # 1 000 000 keys too
 //	go run . -rounds 15 -only Load
+//	go run . -grow 4000000
 //
 // # Workload
 //
@@ -53,7 +54,11 @@ func main() {
 	rounds := flag.Int("rounds", 7, "rounds of each structure")
 	round := flag.Duration("round", 50*time.Millisecond, "length of a round")
 	only := flag.String("only", "", "measure only sections whose title contains this")
+	grow := flag.Int("grow", 0, "measure instead what it costs to insert so many keys into a map made for 1000")
 	flag.Parse()
+	if *grow > 0 {
+		exit(growTo(*grow, os.Stdout))
+	}
 	c := config{[]int{1_000, 100_000}, max(1, *rounds), *round, *only}
 	if *full {
 		c.sizes = append(c.sizes, 1_000_000)
