@@ -27,7 +27,8 @@ import (
 // the slot holds the new word: 5 to 8; the old word: the new block is freed.
 
 // Store sets the value of a key. When it returns nil the value is there, also
-// if this process is killed at once; when it returns an error the old value is.
+// if this process is killed at once; when it returns an error the old value is, if
+// the map has no limit.
 func (m *Map[K, V]) Store(k K, v V) error {
 	return m.store(&k, &v, m.usual())
 }
