@@ -182,3 +182,43 @@ func BenchmarkLoadEncoded(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLimit is what a map with a limit costs more: a hit, which is told now
+// and then; and a new key, which drives another one out.
+func BenchmarkLimit(b *testing.B) {
+	const n = 1000
+	keys, order := benchKeys(1<<16), benchOrder(n)
+	for name, o := range map[string]*Options{"limit": {Limit: 2 * n}, "none": {Capacity: 2 * n}} {
+		m, err := Create[string, [64]byte](testArena(b, 32<<20, 32<<20), "m", o)
+		require.NoError(b, err)
+		for _, k := range keys[:n] {
+			require.NoError(b, m.Store(k, [64]byte{1}))
+		}
+		b.Run("load/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; i < b.N; i++ {
+				m.Load(keys[order[i&(benchOps-1)]])
+			}
+		})
+		b.Run("parallel/"+name, func(b *testing.B) {
+			b.RunParallel(func(pb *testing.PB) {
+				for i := 0; pb.Next(); i++ {
+					m.Load(keys[order[i&(benchOps-1)]])
+				}
+			})
+		})
+		b.Run("insert/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for i := 0; i < b.N; i++ {
+				if err := m.Store(keys[i&(1<<16-1)], [64]byte{2}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("miss/"+name, func(b *testing.B) {
+			for i := 0; i < b.N; i++ {
+				m.Load("absent:" + keys[0][:9])
+			}
+		})
+	}
+}

@@ -47,6 +47,9 @@ func (t *table) checkTree(d *tree.Dir) error {
 		i += n
 	}
 	for i, n := range counts {
+		if t.plan.limit != 0 && n > t.plan.shareOf(uint64(i)) {
+			return fmt.Errorf("stripe %d has %d entries, may have %d", i, n, t.plan.shareOf(uint64(i)))
+		}
 		if count := t.stripe(t.stripeOff + uint64(i)*stripeSize).count[tree.SideOf(d.Version)].Load(); count != n {
 			return fmt.Errorf("stripe %d counts %d entries, has %d", i, count, n)
 		}
@@ -100,7 +103,10 @@ func (t *table) checkSlot(from uint64, s *tree.Segment, i, slot, word uint64) (s
 	if (h^from)>>1>>(63-s.Depth) != 0 {
 		return "", fmt.Errorf("key %q belongs to another segment", key)
 	}
-	for at := homeOf(h, s.Buckets); at != i; at = next(s, at) {
+	for at, far := homeOf(h, s.Buckets), uint64(1); at != i; at, far = next(s, at), far+1 {
+		if far == t.reach {
+			return "", fmt.Errorf("key %q is not found: it lies further than %d buckets from its home", key, far)
+		}
 		if t.bucket(s, at).tags.Load() < overflowed {
 			return "", fmt.Errorf("key %q is not found: its chain ends at bucket %d", key, at)
 		}

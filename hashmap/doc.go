@@ -59,6 +59,8 @@
 //     package internal/tree for it, and for the two sides.
 //   - Stripe: a range of hashes, of one or more segments, with one lock and one
 //     count.
+//   - Row: what a map with a limit remembers of the entries of a bucket, to choose
+//     whom to evict.
 //
 // # Picture
 //
@@ -111,13 +113,34 @@
 // freed by PurgeExpired; until then Len counts them. A read of an entry with a
 // deadline takes some ten nanoseconds longer.
 //
+// # Limit
+//
+// A map with Options.Limit is a cache: it never has more entries, and a new key
+// drives an old one out. Each stripe has its share, so some entries may go when
+// others still have room: the map is full when all stripes are. Out goes what is
+// used least, by a count that ages; an entry that has expired goes before. A Load,
+// LoadInto, LoadAppend or LoadOrStore that finds its key is a use, and so is a
+// write to a key that is there; Contains, TTL and iteration are not, nor is what is
+// read over a read-only arena. To be told, some reads try to lock their stripe, for
+// less than a microsecond, and if it is not free go on without: a read of such a
+// map by a process that may write is no longer one that stores nothing, but it
+// still waits for nobody. It takes some twenty nanoseconds longer.
+//
+// When the arena is full such a map evicts too, at most 127 entries for a write,
+// before the write fails with ErrFull; so the arena's size is a limit in bytes.
+// Values of about one size do best: blocks of another size are no help until
+// whole pages of them are free, and a write that is given up may have evicted its
+// own old value too. Clear and ReplaceAll evict nothing of the old content.
+//
+// The directory and all segments are made at creation, 24 bytes an entry, and stay.
+//
 // # Growth
 //
-// A map is made for a number of entries and grows beyond it, a segment at a time:
-// the writer who has found one too full replaces it before his next write, which
-// takes some ten microseconds. Nobody waits for the table. If there is no room for
-// that, the map goes on as it is, until a segment has no slot left. It does not
-// shrink, but for Clear and ReplaceAll. The number of stripes, 2 to 256, is that
+// A map without a limit is made for a number of entries and grows beyond it, a
+// segment at a time: the writer who has found one too full replaces it before his
+// next write, which takes some ten microseconds. Nobody waits for the table. If
+// there is no room for that, the map goes on as it is, until a segment has no slot
+// left. It does not shrink, but for Clear and ReplaceAll. The number of stripes, 2 to 256, is that
 // of the capacity it was made for: a map that will be large and has many writers
 // should be made large.
 //

@@ -65,8 +65,6 @@ func Plan(o *arena.Options, entries int, keyBytes, valueBytes uint64) (slab.Fit,
 	}
 }
 
-const mostEntries = 1 << 36
-
 // fitIn plans for an arena of the options. If not even the buckets find room, it is
 // asked what they take in one that is large enough, and limit is 0.
 func fitIn(o *arena.Options, entries, keyBytes, valueBytes uint64) (fit slab.Fit, limit uint64, err error) {

@@ -75,8 +75,12 @@ func (t *table) tendNow() {
 	t.helpOut()
 }
 
-// relieve makes room for a key whose segment has no free slot.
+// relieve makes room for a key whose segment has no free slot, or whose stripe has
+// its share.
 func (t *table) relieve(h uint64) error {
+	if t.plan.limit != 0 {
+		return t.makeRoom(h)
+	}
 	t.growing.Lock()
 	defer t.growing.Unlock()
 	return t.split(h)

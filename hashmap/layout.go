@@ -18,6 +18,7 @@ import (
 //
 //	0      first line
 //	64     buckets, 64 bytes each
+//	…      of a map with a limit: rows, 32 bytes for each bucket
 //
 // and each entry is a block of its own:
 //
@@ -35,7 +36,7 @@ type header struct {
 	most       psync.Word64    // buckets of a segment that is split, and not made larger
 	ttl        psync.Word64    // nanoseconds that an entry lives unless something else is said; 0: for ever
 	expiring   psync.Word64    // 1: some entry has, or had, a deadline; set before the first one is stored
-	spare0     psync.Word64    // 0
+	limit      psync.Word64    // most entries; 0: none, and the map grows
 	secrets    [4]psync.Word64 // random words that key the hash
 	watch      watch           // what its time is
 	spare1     psync.Word64    // 0
@@ -45,7 +46,9 @@ type header struct {
 type stripe struct {
 	lock  psync.Mutex     // guards the segments of the range, on both sides, and count
 	count [2]psync.Word64 // entries of the range, by side; by the holder of lock, of the side being built by the holder of the tree's swap lock
-	spare [5]psync.Word64 // 0; a line of its own for each lock
+	floor psync.Word64    // what the last one evicted was worth, 28 bits; any value will do; by the holder of lock
+	gone  psync.Word64    // entries evicted, for people; by the holder of lock
+	spare [3]psync.Word64 // 0; a line of its own for each lock
 }
 
 // first is the first line of a segment.
@@ -61,10 +64,18 @@ type bucket struct {
 	slots   [bucketSlots]psync.Word64 // {hash bits 20, offset of the entry 44}; 0: free; each store publishes
 }
 
+// row is what a map with a limit remembers of a bucket. Any value will do. It is
+// stored and read by the holder of the stripe's lock.
+type row struct {
+	hints  [bucketSlots / 2]psync.Word64 // two each, {worth 28, count of uses 4}, of the entry in the slot; 0: the slot is free
+	ghosts psync.Word64                  // four lanes {fingerprint 12, count of uses 4} of entries evicted whose home it is, the last one lowest; 0: none
+}
+
 const (
 	bucketSlots = tree.Slots
 	slotsOff    = tree.SlotsOff
 	bucketSize  = tree.Line
+	rowSize     = 32
 	headerSize  = 128
 	treeOff     = headerSize
 	stripesOff  = treeOff + tree.HeadSize

@@ -14,10 +14,11 @@ func TestLayout(t *testing.T) {
 	layout := shmtest.Layout{
 		Version: 1,
 		Frozen: `
-header 128: capacity 0, stripeBits 8, bits 16, buckets 24, most 32, ttl 40, expiring 48, spare0 56, secrets 64, watch 96, spare1 120
-stripe 64: lock 0, count 8, spare 24
+header 128: capacity 0, stripeBits 8, bits 16, buckets 24, most 32, ttl 40, expiring 48, limit 56, secrets 64, watch 96, spare1 120
+stripe 64: lock 0, count 8, floor 24, gone 32, spare 40
 first 64: count 0, spare 8
 bucket 64: version 0, tags 8, slots 16
+row 32: hints 0, ghosts 24
 `,
 		Stored: hashmap.Stored,
 	}

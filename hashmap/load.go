@@ -95,7 +95,7 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 				mem.ReadInto(v, text.Add(pad8(n)))
 				if (head.version.Load()^version)|(m.version.Load()^d.Version)|(m.state.Load()^m.open.Load()) == 0 {
 					runtime.KeepAlive(m)
-					return true
+					return m.rings == nil || m.hit(h)
 				}
 			}
 		}
@@ -133,8 +133,9 @@ func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64, v *V) bool {
 		if !f.retry && m.stands(&f) {
 			if !f.hit {
 				*v = *new(V)
+				return false
 			}
-			return f.hit
+			return m.rings == nil || m.hit(h)
 		}
 		if m.dead() {
 			*v = *new(V)
@@ -183,6 +184,9 @@ func (t *table) appendValue(dst []byte, key mem.Ptr, n, h uint64) ([]byte, bool)
 		}
 		if !f.retry && t.stands(&f) {
 			runtime.KeepAlive(t)
+			if f.hit && t.rings != nil {
+				t.hit(h)
+			}
 			return out, f.hit
 		}
 		if t.dead() {

@@ -1,6 +1,7 @@
 package hashmap
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
@@ -18,6 +20,10 @@ type Options struct {
 	// 1024. With more the map grows, as long as the arena has room. It is stored
 	// with the map.
 	Capacity int
+	// Limit is the number of entries that the map has at most; 0 is none. At its
+	// limit, or when the arena is full, the map evicts an entry for a new one; see
+	// the package's documentation. Capacity is the limit then.
+	Limit int
 	// TTL is how long an entry lives that is stored without a time to live of its
 	// own; 0 is for ever.
 	TTL time.Duration
@@ -42,23 +48,10 @@ func Create[K comparable, V any](a *arena.Arena, name string, o *Options) (*Map[
 }
 
 func createAs[K comparable, V any](a *arena.Arena, name string, o *Options, s *shape) (*Map[K, V], error) {
-	capacity := defaultCapacity
-	if o != nil && o.Capacity != 0 {
-		capacity = o.Capacity
-	}
-	if capacity < 1 || capacity > mostEntries {
-		return nil, fmt.Errorf("hashmap %q: capacity %d: want 1 to %d", name, capacity, mostEntries)
-	}
 	pt := slab.Of(a).Floor().Pages
-	p, err := planFor(uint64(capacity), pt, uint64(a.MaxSize()))
+	p, err := o.plan(pt, uint64(a.MaxSize()))
 	if err != nil {
 		return nil, fmt.Errorf("hashmap: create %q: %w", name, err)
-	}
-	if o != nil && o.TTL < 0 {
-		return nil, fmt.Errorf("hashmap %q: TTL %v: want 0 or more", name, o.TTL)
-	}
-	if o != nil {
-		p.ttl = uint64(o.TTL)
 	}
 	spec := p.spec(s, pt)
 	obj, err := slab.Of(a).Create(name, spec, func(root mem.Ptr) { p.fill(root, spec.Size, s.label) })
@@ -70,6 +63,28 @@ func createAs[K comparable, V any](a *arena.Arena, name string, o *Options, s *s
 		return nil, errors.Join(err, a.Remove(name))
 	}
 	return m, nil
+}
+
+// plan shapes the map that the options ask for.
+func (o *Options) plan(t *pages.Table, arenaSize uint64) (p plan, err error) {
+	if o == nil {
+		o = new(Options)
+	}
+	capacity := cmp.Or(o.Capacity, defaultCapacity)
+	switch {
+	case capacity < 1 || capacity > mostEntries:
+		return p, fmt.Errorf("capacity %d: want 1 to %d", capacity, mostEntries)
+	case o.Limit < 0 || o.Limit > mostEntries:
+		return p, fmt.Errorf("limit %d: want 0 to %d", o.Limit, mostEntries)
+	case o.TTL < 0:
+		return p, fmt.Errorf("TTL %v: want 0 or more", o.TTL)
+	case o.Limit != 0:
+		p, err = planBounded(uint64(o.Limit), t, arenaSize)
+	default:
+		p, err = planFor(uint64(capacity), t, arenaSize)
+	}
+	p.ttl = uint64(o.TTL)
+	return p, err
 }
 
 // Open opens a map. The error wraps fs.ErrNotExist if there is none of that
@@ -126,6 +141,13 @@ func (m *Map[K, V]) Len() int {
 	}
 	return int(n)
 }
+
+// Limit returns how many entries the map has at most; 0: there is no limit.
+func (m *Map[K, V]) Limit() int { return int(m.plan.limit) }
+
+// Evictions returns how many entries were evicted for others, by all processes.
+// Entries that had expired do not count.
+func (m *Map[K, V]) Evictions() uint64 { return m.evictions() }
 
 // Err returns why the handle answers nothing: ErrClosed, ErrRemoved, or
 // ErrCorrupt once a read has met damage. It is nil as long as all is well.

@@ -18,11 +18,14 @@ type plan struct {
 	bits       uint   // log2 of the words of a new directory, no less than stripeBits
 	buckets    uint64 // of a new segment
 	most       uint64 // buckets of a segment that is split, and not made larger
+	limit      uint64 // entries at most; 0: none
 	ttl        uint64 // nanoseconds that an entry lives, if nothing else is said; 0: for ever
 }
 
 const (
 	defaultCapacity = 1024
+	// mostEntries is the most entries that can be asked for.
+	mostEntries = 1 << 36
 	// mostStripeBits is that of the stripes a map has at most: enough for as many
 	// processes as an arena has.
 	mostStripeBits = 8
@@ -63,6 +66,53 @@ func planFor(capacity uint64, t sizes, arenaSize uint64) (plan, error) {
 	}
 	p.stripeBits = min(p.bits, mostStripeBits)
 	return p, nil
+}
+
+const (
+	// share is how many entries a stripe of a map with a limit has at least, if
+	// there are two stripes: whom to evict is decided within a stripe.
+	share = 128
+	// settled is how many entries a bucket of such a map has when it is full.
+	settled = 4
+)
+
+// planBounded shapes a map that has so many entries at most: as many stripes as
+// have their share, and as few segments as their size allows, which stay.
+func planBounded(limit uint64, t *pages.Table, arenaSize uint64) (plan, error) {
+	p := plan{capacity: limit, limit: limit}
+	for p.stripeBits < mostStripeBits && limit>>p.stripeBits >= 2*share {
+		p.stripeBits++
+	}
+	need := (limit + settled - 1) / settled
+	for p.bits = max(p.stripeBits, 1); p.bits < tree.MaxBits; p.bits++ {
+		p.buckets = (need + 1<<p.bits - 1) >> p.bits
+		if p.segmentSize(p.buckets, t) <= clamp(arenaSize/32, smallest, largest) {
+			break
+		}
+	}
+	p.most = p.buckets
+	if total := p.segmentSize(p.buckets, t) << p.bits; total > arenaSize || p.buckets > tree.MaxBuckets {
+		return p, fmt.Errorf("%w: buckets for %d entries take %d bytes, the arena has at most %d", ErrFull, limit, total, arenaSize)
+	}
+	return p, nil
+}
+
+// segmentSize returns the bytes of the block of a segment.
+func (p *plan) segmentSize(buckets uint64, t *pages.Table) uint64 {
+	return lines(p.segmentBytes(buckets), t)
+}
+
+// segmentBytes returns how many of them are used.
+func (p *plan) segmentBytes(buckets uint64) uint64 {
+	if p.limit == 0 {
+		return tree.Size(buckets)
+	}
+	return tree.Size(buckets) + buckets*rowSize
+}
+
+// shareOf returns how many entries a stripe of a map with a limit has at most.
+func (p *plan) shareOf(stripe uint64) uint64 {
+	return p.limit*(stripe+1)>>p.stripeBits - p.limit*stripe>>p.stripeBits
 }
 
 func clamp(n, low, high uint64) uint64 { return max(low, min(n, high)) }
@@ -108,6 +158,7 @@ func (p *plan) fill(root mem.Ptr, size uint64, label string) {
 	h.bits.Store(uint64(p.bits))
 	h.buckets.Store(p.buckets)
 	h.most.Store(p.most)
+	h.limit.Store(p.limit)
 	h.ttl.Store(p.ttl)
 	h.expiring.Store(min(p.ttl, 1))
 	h.watch.wind(bootID())
@@ -122,8 +173,8 @@ func (p *plan) fill(root mem.Ptr, size uint64, label string) {
 
 func (p *plan) check(size uint64) error {
 	if p.stripeBits > mostStripeBits || p.bits == 0 || p.bits > tree.MaxBits || p.bits < p.stripeBits || p.size() > size ||
-		p.buckets == 0 || p.buckets > p.most || p.most > tree.MaxBuckets {
-		return fmt.Errorf("%w: 2^%d stripes, directory of 2^%d words, %d to %d buckets, in %d bytes", ErrCorrupt, p.stripeBits, p.bits, p.buckets, p.most, size)
+		p.buckets == 0 || p.buckets > p.most || p.most > tree.MaxBuckets || p.limit > mostEntries {
+		return fmt.Errorf("%w: 2^%d stripes, directory of 2^%d words, %d to %d buckets, %d entries at most, in %d bytes", ErrCorrupt, p.stripeBits, p.bits, p.buckets, p.most, p.limit, size)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/shmkit/shmkit/internal/intent"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/tree"
 )
 
@@ -41,7 +42,9 @@ func (m *Map[K, V]) Clear() error {
 // reader finds the old value of a key or the new one, and once it has found a new
 // one, no old one any more; an iteration that is under way ends early. Of a key that
 // is yielded twice the last value stays. What other writers store meanwhile may be
-// gone with the old content.
+// gone with the old content. A map with a limit takes all pairs, one after the
+// other, and evicts as ever: of more than its limit some stay, and which is not
+// said.
 //
 // seq is called before anything else happens, with no lock held, and its pairs
 // are kept in Go's memory until it ends. The arena needs room for both contents.
@@ -55,7 +58,10 @@ func (m *Map[K, V]) ReplaceAll(seq iter.Seq2[K, V]) error {
 	for k, v := range seq {
 		all[k] = v
 	}
-	p, err := planFor(max(uint64(len(all)), m.plan.capacity), m.floor.Pages, uint64(m.slab.MaxSize()))
+	p, err := m.plan, error(nil)
+	if p.limit == 0 {
+		p, err = planFor(max(uint64(len(all)), m.plan.capacity), m.floor.Pages, uint64(m.slab.MaxSize()))
+	}
 	if err != nil {
 		return fmt.Errorf("hashmap %q: %w", m.object.Name(), err)
 	}
@@ -134,7 +140,7 @@ func (t *table) build(side int, bits uint, buckets uint64) (*nursery, error) {
 		return nil, err
 	}
 	for i := range n.dir.Len() {
-		if _, err := t.graft(tree.Size(buckets), n.dir.WordAt(i), func(ref uint64) uint64 { return tree.Word(ref, bits, buckets) }); err != nil {
+		if _, err := t.graft(t.plan.segmentSize(buckets, t.floor.Pages), n.dir.WordAt(i), func(ref uint64) uint64 { return tree.Word(ref, bits, buckets) }); err != nil {
 			return nil, err
 		}
 	}
@@ -160,15 +166,43 @@ func (t *table) graft(size, target uint64, word func(ref uint64) uint64) (uint64
 // enter stores a pair in the tree that is being built.
 func (m *Map[K, V]) enter(b *nursery, k *K, v *V) error {
 	key, n := m.key(k)
-	op, ref, err := m.begin(key, n, v)
+	if err := m.checkSizes(n, m.sizeOf(v)); err != nil {
+		return err
+	}
+	h := hashKey(key, n, &m.secrets)
+	g := guard{t: &m.table, lock: m.tree.SwapAt(), off: m.stripeAt(h), dir: &b.dir, side: b.side}
+	g.stripe, g.seg = m.stripe(g.off), tree.Parse(b.dir.Word(h).Load())
+	err := m.adopt(&g, key, n, h, v)
+	for err == errCrowded && m.plan.limit != 0 {
+		if err = m.thin(&g, h); err == nil {
+			err = m.adopt(&g, key, n, h, v)
+		}
+	}
+	return err
+}
+
+// adopt stores a new key in the tree that is being built.
+func (m *Map[K, V]) adopt(g *guard, key mem.Ptr, n, h uint64, v *V) error {
+	op, ref, err := m.reserve(key, n, v, false)
 	if err != nil {
 		return err
 	}
 	defer op.End()
-	h := hashKey(key, n, &m.secrets)
-	g := guard{t: &m.table, lock: m.tree.SwapAt(), off: m.stripeAt(h), side: b.side}
-	g.stripe, g.seg = m.stripe(g.off), tree.Parse(b.dir.Word(h).Load())
 	return g.link(&op, place{}, h, ref)
+}
+
+// thin evicts an entry of the tree that is being built.
+func (t *table) thin(g *guard, h uint64) error {
+	op, err := t.slab.Begin()
+	if err != nil {
+		return err
+	}
+	defer op.End()
+	evicted, err := g.evict(&op, h)
+	if err == nil && !evicted {
+		err = fmt.Errorf("hashmap %q: %w: a stripe that was built has no entry, and no room", t.object.Name(), ErrCorrupt)
+	}
+	return err
 }
 
 // takeDown frees the tree of a side. The caller holds the swap lock.

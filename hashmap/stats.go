@@ -192,11 +192,15 @@ func (t *table) finish(s *Stats) {
 // many, and their hashes are spread evenly, each segment is as full as it gets.
 // Chance fills some segments earlier, and those are split then, each by itself; so
 // the map begins to grow somewhat before, and it goes on to take entries behind. A
-// new map has room for no less than it was made for.
+// new map has room for no less than it was made for. Of a map with a limit it is the
+// limit.
 //
 // Cap reads the directory, without a lock and without a store. Of a handle that has
 // ended it is 0, and of a directory that is damaged, which leaves ErrCorrupt in Err.
 func (m *Map[K, V]) Cap() int {
+	if m.plan.limit != 0 && !m.dead() {
+		return int(m.plan.limit)
+	}
 	for try := 0; ; try++ {
 		version, n := m.version.Load(), m.plan.capacity // if it has no tree: who opens it makes one
 		d, err := m.look()

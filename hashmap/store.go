@@ -27,7 +27,8 @@ import (
 // the slot holds the new word: 5 to 8; the old word: the new block is freed.
 
 // Store sets the value of a key. When it returns nil the value is there, also
-// if this process is killed at once; when it returns an error the old value is.
+// if this process is killed at once; when it returns an error the old value is, if
+// the map has no limit.
 func (m *Map[K, V]) Store(k K, v V) error {
 	return m.store(&k, &v, m.usual())
 }
@@ -56,26 +57,44 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 // begin starts a write. It reserves a block and fills it with a new entry; with
 // v nil there is none, and ref is 0. If it returns nil, op is to be ended.
 func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, err error) {
-	size := m.valueSize
-	if m.bytesValue {
-		size = 0
-		if v != nil {
-			size = uint64(len(m.bytesOf(v)))
+	if v == nil {
+		if err = m.checkSizes(n, 0); err == nil {
+			op, err = m.slab.Begin()
 		}
-	}
-	if err = m.checkSizes(n, size); err != nil {
 		return op, 0, err
 	}
-	if v != nil {
-		m.tend()
-	}
-	if op, err = m.slab.Begin(); err != nil || v == nil {
+	if err = m.checkSizes(n, m.sizeOf(v)); err != nil {
 		return op, 0, err
 	}
-	if ref, err = op.Reserve(entryHeader + pad8(n) + size); err != nil {
+	m.tend()
+	if err = m.prepare(key, n); err != nil {
+		return op, 0, err
+	}
+	return m.reserve(key, n, v, true)
+}
+
+// sizeOf returns the bytes of a value.
+func (m *Map[K, V]) sizeOf(v *V) uint64 {
+	if m.bytesValue {
+		return uint64(len(m.bytesOf(v)))
+	}
+	return m.valueSize
+}
+
+// reserve reserves a block and fills it with a new entry. When there is no room it
+// makes some; evict: also by eviction.
+func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
+	size := m.sizeOf(v)
+	for try := 0; ; try++ {
+		if op, err = m.slab.Begin(); err != nil {
+			return op, 0, err
+		}
+		if ref, err = op.Reserve(entryHeader + pad8(n) + size); err == nil {
+			break
+		}
 		op.End()
-		if m.clearOut() || m.purgeSome() {
-			return m.begin(key, n, v)
+		if m.clearOut() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
+			continue
 		}
 		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
@@ -151,14 +170,19 @@ func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
 }
 
 // link links a filled entry where locate has found the key, or in a free slot
-// if it has not. If there is none, the error is errCrowded.
+// if it has not. If there is none, or the stripe has its share, the error is
+// errCrowded.
 func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 	c := intent.Change{New: ref | slotBits(h)<<offsetBits}
-	if at.old == 0 {
+	again := at.old != 0
+	if !again {
 		if at, err = g.freeSlot(h); err != nil {
 			return err
 		}
 		if at.old == 0 {
+			if g.hasShare() {
+				return errCrowded
+			}
 			c.Count, c.After = g.countAt(), g.count().Load()+1
 			g.filled(h, 1)
 		}
@@ -166,6 +190,7 @@ func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 		shift := 8 * at.slot
 		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, or an expired entry with that of another: nobody misses either
 	}
+	g.value(at, h, again)
 	g.apply(op, at, &c)
 	return nil
 }
@@ -174,6 +199,7 @@ func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 func (g *guard) unlink(op *slab.Op, at place) {
 	g.filled(0, ^uint64(0))
 	g.apply(op, at, &intent.Change{Count: g.countAt(), After: g.count().Load() - 1})
+	g.forget(at)
 }
 
 // guard is a locked stripe, and a segment that it guards.
@@ -182,6 +208,7 @@ type guard struct {
 	lock   uint64 // offset of the lock
 	off    uint64 // of the stripe
 	stripe *stripe
+	dir    *tree.Dir
 	side   int // of the tree
 	seg    tree.Segment
 	half   bool // a change was begun and not ended
@@ -203,6 +230,9 @@ func (t *table) lock(h uint64) (guard, error) {
 	if err := g.enter(h); err != nil {
 		g.unlock()
 		return g, err
+	}
+	if t.rings != nil {
+		g.hear()
 	}
 	return g, nil
 }
@@ -228,7 +258,7 @@ func (g *guard) enter(h uint64) error {
 		if g.seg, ok = t.segment(word, d); !ok || g.seg.Depth < t.plan.stripeBits {
 			return fmt.Errorf("hashmap %q: %w: the directory's word for hash %#x is %#x", t.object.Name(), ErrCorrupt, h, word)
 		}
-		g.side = tree.SideOf(d.Version)
+		g.dir, g.side = d, tree.SideOf(d.Version)
 		return nil
 	}
 }
@@ -282,7 +312,7 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 // locate finds a key under the lock of its stripe; old is 0 if it is not there.
 func (g *guard) locate(key mem.Ptr, n, h uint64) (place, error) {
 	i := homeOf(h, g.seg.Buckets)
-	for range g.seg.Buckets {
+	for range min(g.seg.Buckets, g.t.reach) {
 		b := g.t.bucket(&g.seg, i)
 		tags := b.tags.Load()
 		for match := matches(tags, h); match != 0; match &= match - 1 {
@@ -327,7 +357,7 @@ func (t *table) same(off uint64, key mem.Ptr, n uint64) (bool, error) {
 // anything lies behind it.
 func (g *guard) freeSlot(h uint64) (place, error) {
 	i := homeOf(h, g.seg.Buckets)
-	for far := range g.seg.Buckets {
+	for far := range min(g.seg.Buckets, g.t.reach) {
 		b := g.t.bucket(&g.seg, i)
 		for slot := range b.slots {
 			if b.slots[slot].Load() == 0 {
@@ -354,7 +384,7 @@ func (g *guard) filled(h, n uint64) {
 	count := &mem.Cast[first](g.t.base.Add(g.seg.Off)).count
 	now := count.Load() + n
 	count.Put(now) // survivor: one more or less than there are
-	if n == 1 && now > full(g.seg.Buckets) {
+	if n == 1 && g.t.plan.limit == 0 && now > full(g.seg.Buckets) {
 		g.t.crowd(h)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // Stored is what layout_test.go checks: it lies outside the package, since the
 // helper it uses may know this package.
-var Stored = []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[stripe](), reflect.TypeFor[first](), reflect.TypeFor[bucket]()}
+var Stored = []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[stripe](), reflect.TypeFor[first](), reflect.TypeFor[bucket](), reflect.TypeFor[row]()}
 
 func TestLayout_Constants(t *testing.T) {
 	require.EqualValues(t, headerSize, Stored[0].Size())

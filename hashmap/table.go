@@ -43,6 +43,8 @@ type table struct {
 	respite   atomic.Int64          // full segments to pass over, after one could not be split
 	growing   sync.Mutex            // held by the goroutine that splits
 	head      *header
+	reach     uint64 // buckets of a chain at most
+	rings     *rings // hits to be told; nil: the map has no limit, or is read-only here
 	clock     clock
 	purging   sync.Mutex    // held by the goroutine that purges
 	purged    uint64        // first hash not yet looked at
@@ -60,7 +62,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	}
 	t.plan = plan{
 		capacity: h.capacity.Load(), stripeBits: uint(h.stripeBits.Load()), bits: uint(h.bits.Load()),
-		buckets: h.buckets.Load(), most: h.most.Load(), ttl: h.ttl.Load(),
+		buckets: h.buckets.Load(), most: h.most.Load(), limit: h.limit.Load(), ttl: h.ttl.Load(),
 	}
 	if err := t.plan.check(obj.Size()); err != nil {
 		return err
@@ -74,6 +76,13 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	t.version, t.stripeOff = t.tree.Version(), obj.Ref()+stripesOff
 	t.dir.Store(new(tree.Dir))
 	t.head = h
+	t.reach = tree.MaxBuckets
+	if t.plan.limit != 0 {
+		t.reach = window
+		if t.floor.Pool != nil {
+			t.rings = newRings(t.plan.stripes())
+		}
+	}
 	t.base = view.Base()
 	t.low = t.floor.DataOff
 	t.data = t.base.Add(t.low)
@@ -189,7 +198,7 @@ func (t *table) look() (*tree.Dir, error) {
 // be one.
 func (t *table) segment(word uint64, d *tree.Dir) (s tree.Segment, ok bool) {
 	s = tree.Parse(word)
-	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 && t.within(s.Off, tree.Size(s.Buckets))
+	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 && t.within(s.Off, t.plan.segmentBytes(s.Buckets))
 }
 
 func (t *table) bucket(s *tree.Segment, i uint64) *bucket {
@@ -240,7 +249,7 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 		return f
 	}
 	i := homeOf(h, s.Buckets)
-	for range s.Buckets {
+	for range min(s.Buckets, t.reach) {
 		f.bucket = t.bucket(&s, i)
 		f.version = f.bucket.version.Load()
 		tags := f.bucket.tags.Load()

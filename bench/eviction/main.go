@@ -3,6 +3,7 @@
 //
 //	go run ./eviction -traces DIR                     # every trace of a directory, every policy
 //	go run ./eviction -traces DIR -only aged -stripes 16 -procs 8 -deal burst
+//	go run ./eviction -traces DIR -only none -map     # and the real map
 //	go run ./eviction -synthetic                      # needs no files, but minutes
 //
 // # Two kinds of policies
@@ -36,6 +37,7 @@ type config struct {
 	traces    string
 	synthetic bool
 	only      string
+	live      bool
 	space     space
 	crowd     crowd
 }
@@ -45,6 +47,7 @@ func main() {
 	flag.StringVar(&c.traces, "traces", "", "directory of the traces, NAME.keys.gz")
 	flag.BoolVar(&c.synthetic, "synthetic", false, "replay made-up traces instead")
 	flag.StringVar(&c.only, "only", "", "only policies whose name contains one of these, by commas")
+	flag.BoolVar(&c.live, "map", false, "replay through a real hashmap with a limit too")
 	flag.IntVar(&c.space.stripes, "stripes", 0, "stripes of a map; 0: 1 to 256, as many as have 128 entries each")
 	flag.Uint64Var(&c.space.seed, "seed", 1, "of the hash that places keys in stripes and buckets")
 	flag.IntVar(&c.space.look, "look", 6, "buckets looked at for a victim, each with four entries on average")
@@ -94,6 +97,9 @@ func run(c config) error {
 			rows, makers = append(rows, row{name: p.name}), append(makers, p.make)
 		}
 	}
+	if c.live {
+		rows = append(rows, row{name: "hashmap"})
+	}
 	for _, p := range points {
 		keys, err := p.load()
 		if err != nil {
@@ -102,7 +108,13 @@ func run(c config) error {
 		base := 0.0
 		for i := range rows {
 			fmt.Fprintf(os.Stderr, "\r\x1b[K%s %d: %s", p.name, p.capacity, rows[i].name)
-			r := 100 * replay(keys, makers[i](p.capacity), c.crowd)
+			ratio := 0.0
+			if i < len(makers) {
+				ratio = replay(keys, makers[i](p.capacity), c.crowd)
+			} else if ratio, err = replayLive(keys, p.capacity, c.crowd); err != nil {
+				return err
+			}
+			r := 100 * ratio
 			if i == 0 {
 				base = r
 				rows[i].cells = append(rows[i].cells, r)

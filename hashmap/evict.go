@@ -1,0 +1,370 @@
+package hashmap
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/tree"
+	"github.com/shmkit/shmkit/slab"
+)
+
+// How a map with a limit makes room. Each stripe has a share of the limit; a
+// stripe that has its share evicts an entry before a new key is stored. Whom, is
+// said by a hint for each entry, {worth, count of uses}, in the rows behind the
+// buckets of its segment:
+//
+//   - stored, or used again: count + 1, worth = floor of the stripe + bonus of the
+//     count. A use is a Load that was told (see hits.go), or another Store.
+//   - evicted: the one with the least worth in the six buckets from the new key's
+//     home on; one that has expired goes before. The floor rises to what it was
+//     worth, so entries that nobody uses are overtaken by new ones. Its count is
+//     remembered in its home's row, as one of four ghosts, for the case that it
+//     comes back.
+//
+// A new entry goes into one of the same six buckets: no chain is longer, and a
+// segment never splits.
+//
+//	1  the stripe has its share, and the key is not there: begin an operation
+//	2  lock the stripe; look again; choose
+//	3  floor, ghost; delete as Delete does; clear the hint
+//	4  unlock, end
+//	5  store as ever; if the stripe has its share again by now, from 1 on
+//
+// Evicting is an operation of its own, before the new block is reserved: a record
+// that names a block can't name another one. So one who is killed between 4 and 5
+// has evicted for nothing.
+//
+// A survivor repairs nothing of what guides the choice: each change of it is one
+// store of one word, and any value is a legal one. A hint over a free slot means
+// nothing; a worth nobody can have written is the least of all.
+//
+// This is LFU with dynamic aging (Arlitt, Cherkasova, Dilley, Friedrich and Jin,
+// 2000) without its queue. What it is measured against is in
+// docs/decisions/0013-eviction.md.
+
+const (
+	// window is how many buckets a victim is looked for in, and how many a chain
+	// has at most.
+	window = 6
+
+	useBits   = 4
+	useMask   = 1<<useBits - 1
+	worthMask = 1<<28 - 1
+	laneBits  = 16
+	laneMask  = 1<<laneBits - 1
+	printMask = laneMask &^ useMask
+)
+
+// bonuses are those of the counts from 0 on, in units of 256: ten times the root
+// of the uses after the first.
+var bonuses = [useMask + 1]uint32{0, 1, 10, 14, 17, 20, 22, 24, 26, 28, 30, 32, 33, 35, 36, 37}
+
+const (
+	unit      = 256
+	mostBonus = 37 * unit
+)
+
+// hint returns the hint of an entry that was used so many times.
+func (s *stripe) hint(uses uint32) uint32 {
+	uses = min(uses, useMask)
+	return (uint32(s.floor.Load())+bonuses[uses]*unit)<<useBits | uses
+}
+
+// rank returns how far the worth of a hint lies above the floor; both wrap.
+func (s *stripe) rank(hint uint32) int32 {
+	above := int32((hint>>useBits-uint32(s.floor.Load()))<<useBits) >> useBits
+	if above > mostBonus {
+		return math.MinInt32 // nobody has written it so
+	}
+	return above
+}
+
+// row returns what is remembered of bucket i of the segment.
+func (g *guard) row(i uint64) *row {
+	return mem.Cast[row](g.t.base.Add(g.seg.Off + tree.Size(g.seg.Buckets) + i*rowSize))
+}
+
+func (r *row) hint(slot uint64) uint32 { return uint32(r.hints[slot/2].Load() >> (slot % 2 * 32)) }
+
+func (r *row) setHint(slot uint64, hint uint32) {
+	w, shift := &r.hints[slot/2], slot%2*32
+	w.Put(w.Load()&^(math.MaxUint32<<shift) | uint64(hint)<<shift) // survivor: a hint for what the slot holds then
+}
+
+// fingerprint is what a ghost has of its hash: bits that choose neither its stripe
+// nor, in all but the largest segments, its bucket.
+func fingerprint(h uint64) uint64 { return h >> 24 << useBits & printMask }
+
+// value gives the entry that is about to be stored its hint; again: it replaces
+// one of the same key.
+func (g *guard) value(at place, h uint64, again bool) {
+	if g.t.plan.limit == 0 {
+		return
+	}
+	r := g.row(at.index)
+	uses := r.hint(at.slot) & useMask
+	if !again {
+		uses = g.recall(h)
+	}
+	r.setHint(at.slot, g.stripe.hint(uses+1))
+}
+
+// recall returns how many times a key that was evicted had been used, and
+// forgets it.
+func (g *guard) recall(h uint64) uint32 {
+	w := &g.row(homeOf(h, g.seg.Buckets)).ghosts
+	ghosts := w.Load()
+	for at := 0; at < 64; at += laneBits {
+		if lane := ghosts >> at & laneMask; lane&printMask == fingerprint(h) && lane&useMask != 0 {
+			w.Put(ghosts &^ (laneMask << at)) // survivor: a ghost less
+			return uint32(lane & useMask)
+		}
+	}
+	return 0
+}
+
+// forget clears the hint of a slot that is free by now.
+func (g *guard) forget(at place) {
+	if g.t.plan.limit != 0 {
+		g.row(at.index).setHint(at.slot, 0)
+	}
+}
+
+// hasShare reports whether the stripe has as many entries as it may have.
+func (g *guard) hasShare() bool {
+	return g.t.plan.limit != 0 && g.count().Load() >= g.t.plan.shareOf((g.off-g.t.stripeOff)/stripeSize)
+}
+
+// prepare makes room for a key, if it seems that there is none, before a block is
+// reserved for it.
+func (t *table) prepare(key mem.Ptr, n uint64) error {
+	if t.plan.limit == 0 {
+		return nil
+	}
+	h := hashKey(key, n, &t.secrets)
+	count := &t.stripe(t.stripeAt(h)).count[tree.SideOf(t.version.Load())]
+	if count.Load() < t.plan.shareOf(t.plan.stripeOf(h)) || t.observe(key, n, h).hit {
+		return nil
+	}
+	return t.makeRoom(h)
+}
+
+// makeRoom evicts until the stripe of a hash may have one more entry, and there
+// is a slot for it.
+func (t *table) makeRoom(h uint64) error {
+	op, err := t.slab.Begin()
+	if err != nil {
+		return err
+	}
+	defer op.End()
+	g, err := t.lock(h)
+	if err != nil {
+		return err
+	}
+	defer g.unlock()
+	for range window * bucketSlots { // once, but for damage
+		if !g.hasShare() && g.hasSlot(h) {
+			return nil
+		}
+		evicted, err := g.evict(&op, h)
+		if err != nil {
+			return err
+		}
+		if !evicted {
+			return fmt.Errorf("hashmap %q: %w: the stripe of hash %#x counts %d entries and has none", t.object.Name(), ErrCorrupt, h, g.count().Load())
+		}
+	}
+	return nil
+}
+
+// hasSlot reports whether there is a free slot for a hash.
+func (g *guard) hasSlot(h uint64) bool {
+	i := homeOf(h, g.seg.Buckets)
+	for range min(g.seg.Buckets, window) {
+		b := g.t.bucket(&g.seg, i)
+		for slot := range b.slots {
+			if b.slots[slot].Load() == 0 {
+				return true
+			}
+		}
+		i = g.next(i)
+	}
+	return false
+}
+
+// tries is how many times a write to a map with a limit evicts when the arena is
+// full: one entry, then two, and so on, doubling.
+const tries = 7
+
+// evictSome makes room when the arena is full, and reports whether it is worth
+// another try. The entries are those that other new keys would drive out, first
+// one in the stripe of the key.
+func (t *table) evictSome(h uint64, try int, why error) bool {
+	if t.plan.limit == 0 || try >= tries || !errors.Is(why, ErrFull) && !errors.Is(why, ErrNoSpace) {
+		return false
+	}
+	for range 1 << try {
+		if t.evictAt(h) != nil {
+			return false
+		}
+		h += 0x9e3779b97f4a7c15
+	}
+	return true
+}
+
+// evictAt evicts an entry of the stripe of a hash, if it has one.
+func (t *table) evictAt(h uint64) error {
+	op, err := t.slab.Begin()
+	if err != nil {
+		return err
+	}
+	defer op.End()
+	g, err := t.lock(h)
+	if err != nil {
+		return err
+	}
+	defer g.unlock()
+	_, err = g.evict(&op, h)
+	return err
+}
+
+// evict removes the entry that is worth least, of those in the way of a hash, and
+// reports whether there was one.
+func (g *guard) evict(op *slab.Op, h uint64) (bool, error) {
+	defer func(s tree.Segment) { g.seg = s }(g.seg)
+	at, ok := g.victim(h)
+	if !ok {
+		at, ok = g.elsewhere(h)
+	}
+	if !ok {
+		return false, nil
+	}
+	if !g.t.wordExpired(at.old) {
+		if err := g.remember(at); err != nil {
+			return false, err
+		}
+	}
+	g.unlink(op, at)
+	return true, nil
+}
+
+// remember has the floor rise to what an entry is worth, and makes it a ghost.
+func (g *guard) remember(at place) error {
+	h, err := g.t.hashOf(at.old & offsetMask)
+	if err != nil {
+		return err
+	}
+	hint := g.row(at.index).hint(at.slot)
+	if above := g.stripe.rank(hint); above > 0 && g.lock == g.off {
+		g.stripe.floor.Put((g.stripe.floor.Load() + uint64(above)) & worthMask) // survivor: the others are worth a little less
+	}
+	w := &g.row(homeOf(h, g.seg.Buckets)).ghosts
+	w.Put(w.Load()<<laneBits | fingerprint(h) | uint64(hint&useMask)) // survivor: a ghost of what is there
+	if g.lock == g.off {
+		g.stripe.gone.Put(g.stripe.gone.Load() + 1) // survivor: one more or less
+	}
+	return nil
+}
+
+// victim chooses an entry of the segment: in the window from the home of a hash
+// on, or behind it if that is empty.
+func (g *guard) victim(h uint64) (place, bool) {
+	if at, ok := g.lapsed(h); ok {
+		return at, true
+	}
+	for {
+		at, ok := g.least(h)
+		if !ok {
+			return g.unhinted(h)
+		}
+		b := g.t.bucket(&g.seg, at.index)
+		if at.old = b.slots[at.slot].Load(); at.old != 0 {
+			at.bucket = b
+			return at, true
+		}
+		g.forget(at) // it was left by one who was killed
+	}
+}
+
+// lapsed finds an expired entry in the window.
+func (g *guard) lapsed(h uint64) (place, bool) {
+	if g.t.head.expiring.Load() == 0 {
+		return place{}, false
+	}
+	i := homeOf(h, g.seg.Buckets)
+	for range min(g.seg.Buckets, window) {
+		if at, ok := g.expiredIn(g.t.bucket(&g.seg, i), i); ok {
+			return at, true
+		}
+		i = g.next(i)
+	}
+	return place{}, false
+}
+
+// least finds the least hint, without a look at the buckets.
+func (g *guard) least(h uint64) (at place, ok bool) {
+	i, lowest := homeOf(h, g.seg.Buckets), int32(0)
+	for far := uint64(0); far < g.seg.Buckets && (far < window || !ok); far++ {
+		r := g.row(i)
+		for slot := range uint64(bucketSlots) {
+			hint := r.hint(slot)
+			if hint == 0 {
+				continue
+			}
+			if rank := g.stripe.rank(hint); !ok || rank < lowest {
+				at, lowest, ok = place{index: i, slot: slot}, rank, true
+			}
+		}
+		i = g.next(i)
+	}
+	return at, ok
+}
+
+// unhinted finds an entry without a hint: somebody else has written to the rows.
+func (g *guard) unhinted(h uint64) (place, bool) {
+	i := homeOf(h, g.seg.Buckets)
+	for range g.seg.Buckets {
+		b := g.t.bucket(&g.seg, i)
+		for slot := range b.slots {
+			if word := b.slots[slot].Load(); word != 0 {
+				return place{bucket: b, index: i, slot: uint64(slot), old: word}, true
+			}
+		}
+		i = g.next(i)
+	}
+	return place{}, false
+}
+
+// elsewhere finds an entry in another segment of the stripe, which is that of g
+// then.
+func (g *guard) elsewhere(h uint64) (place, bool) {
+	d := g.dir
+	if d.Bits < g.t.plan.stripeBits {
+		return place{}, false
+	}
+	n := d.Len() >> g.t.plan.stripeBits
+	for i := range n {
+		s, ok := g.t.segment(d.At(g.t.plan.stripeOf(h)*n+i).Load(), d)
+		if !ok {
+			continue
+		}
+		g.seg = s
+		if at, ok := g.victim(h); ok {
+			return at, true
+		}
+	}
+	return place{}, false
+}
+
+// evictions sums what the stripes have evicted.
+func (t *table) evictions() (n uint64) {
+	for i := range t.plan.stripes() {
+		n += t.stripe(t.stripeOff + i*stripeSize).gone.Load()
+	}
+	if t.dead() {
+		return 0
+	}
+	return n
+}

@@ -1,0 +1,507 @@
+package hashmap
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/internal/tree"
+)
+
+// The limit holds at any time, for one entry and for many, and the map takes no
+// more memory however much is stored.
+func TestLimit_Holds(t *testing.T) {
+	for _, limit := range []int{1, 2, 7, 100, 255, 256, 1000, 5000, 60_000} {
+		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+			a := shmtest.Heap(t, spacious)
+			m := create[uint64, uint64](t, a, "m", &Options{Limit: limit, Capacity: 3})
+			require.Equal(t, limit, m.Limit())
+			require.Equal(t, limit, m.Cap())
+			word, shape := m.version.Load(), m.plan
+			most := 0
+			for i := range uint64(max(4*limit, 1000)) {
+				require.NoError(t, m.Store(i, ^i))
+				v, ok := m.Load(i)
+				require.True(t, ok, "what was stored last is there")
+				require.Equal(t, ^i, v)
+				if i%97 == 0 || i < 300 {
+					most = max(most, m.Len())
+					require.LessOrEqual(t, m.Len(), limit)
+				}
+			}
+			require.GreaterOrEqual(t, most, limit*9/10)
+			for k, v := range contents(t, m) {
+				require.Equal(t, ^k, v)
+			}
+			require.EqualValues(t, max(4*limit, 1000)-m.Len(), m.Evictions())
+			require.Equal(t, word, m.version.Load(), "the tree is the one it was made with")
+			p, err := planBounded(uint64(limit), m.floor.Pages, uint64(a.MaxSize()))
+			require.NoError(t, err)
+			require.Equal(t, p, shape)
+		})
+	}
+}
+
+func TestLimit_Plan(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	pt := create[uint64, uint64](t, a, "m", nil).floor.Pages
+	for limit := uint64(1); limit < 200_000; limit += 1 + limit/7 {
+		p, err := planBounded(limit, pt, 48<<20)
+		require.NoError(t, err)
+		sum := uint64(0)
+		for i := range p.stripes() {
+			n := p.shareOf(i)
+			sum += n
+			require.True(t, n >= share || p.stripeBits == 0, "limit %d: stripe %d has %d", limit, i, n)
+		}
+		require.Equal(t, limit, sum, "the shares are the limit")
+		require.GreaterOrEqual(t, p.buckets<<p.bits*settled, limit)
+		require.LessOrEqual(t, p.segmentBytes(p.buckets), uint64(largest))
+	}
+	for _, bad := range []*Options{{Limit: -1}, {Limit: mostEntries + 1}} {
+		_, err := Create[uint64, int](a, "bad", bad)
+		require.ErrorContains(t, err, "limit")
+	}
+	_, err := Create[uint64, int](a, "bad", &Options{Limit: 10_000_000})
+	require.ErrorIs(t, err, ErrFull)
+}
+
+// Every verb that stores evicts; those that do not, do not.
+func TestLimit_Verbs(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Limit: 300})
+	next := uint64(0)
+	filled := func() {
+		for ; m.count() < 300; next++ {
+			require.NoError(t, m.Store(next, next))
+		}
+	}
+	verbs := map[string]func(k uint64){
+		"LoadOrStore": func(k uint64) { require.Equal(t, outcome2(k, false), outcome3(t)(m.LoadOrStore(k, k))) },
+		"Swap":        func(k uint64) { require.Equal(t, outcome2(0, false), outcome3(t)(m.Swap(k, k))) },
+		"Add":         func(k uint64) { require.Equal(t, k, sure(Add(m, k, k))) },
+		"StoreTTL":    func(k uint64) { require.NoError(t, m.StoreTTL(k, k, time.Hour)) },
+		"Compute": func(k uint64) {
+			_, _, err := m.Compute(k, func(uint64, bool) (uint64, Action) { return k, Store })
+			require.NoError(t, err)
+		},
+	}
+	for name, verb := range verbs {
+		for range 50 {
+			filled()
+			next++
+			before := m.Evictions()
+			verb(next)
+			require.Equal(t, next, must2(m.Load(next)), name)
+			require.Equal(t, 300, m.Len())
+			require.Equal(t, before+1, m.Evictions(), name)
+		}
+	}
+	before := m.Evictions()
+	for k := range maps.Collect(m.All()) {
+		require.NoError(t, m.Store(k, k+1))
+		require.True(t, sure(m.CompareAndSwap(k, k+1, k+2)))
+		require.False(t, sure(m.CompareAndSwap(k+1<<40, 1, 2)))
+		require.False(t, sure(m.Delete(k+1<<40)))
+	}
+	require.Equal(t, before, m.Evictions(), "what is there can be replaced")
+}
+
+func outcome2(v uint64, ok bool) [2]any { return [2]any{v, ok} }
+
+func outcome3(t *testing.T) func(v uint64, ok bool, err error) [2]any {
+	return func(v uint64, ok bool, err error) [2]any {
+		require.NoError(t, err)
+		return [2]any{v, ok}
+	}
+}
+
+// Clear and ReplaceAll leave the limit, and more pairs than it are no error.
+func TestLimit_Exchange(t *testing.T) {
+	for _, limit := range []int{1, 3, 40, 300, 3000} {
+		a := shmtest.Heap(t, spacious)
+		m := create[uint64, uint64](t, a, "m", &Options{Limit: limit})
+		for _, n := range []int{limit / 2, limit, 3*limit + 5} {
+			require.NoError(t, m.ReplaceAll(func(yield func(k, v uint64) bool) {
+				for i := range uint64(n) {
+					yield(i, i*3)
+				}
+			}))
+			all := contents(t, m)
+			require.LessOrEqual(t, len(all), limit)
+			require.GreaterOrEqual(t, len(all), min(n, limit)*3/4)
+			for k, v := range all {
+				require.Equal(t, k*3, v)
+			}
+			require.NoError(t, m.Check())
+			for i := range uint64(2 * limit) {
+				require.NoError(t, m.Store(1<<32+i, i))
+			}
+			require.LessOrEqual(t, m.Len(), limit)
+			shmtest.Clean(t, a)
+		}
+		require.NoError(t, m.Clear())
+		require.Zero(t, m.Len())
+		require.NoError(t, m.Store(1, 1))
+	}
+}
+
+// A full arena evicts too: the bytes are bounded by it.
+func TestLimit_FullArena(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(&arena.Options{Size: 64 << 10, MaxSize: 512 << 10, Processes: 4, Objects: 8})
+		m := create[string, []byte](t, a, "m", &Options{Limit: 2000})
+		other := open[string, []byte](t, b, "m")
+		r := seeded(t)
+		for i := range 5000 {
+			from := m
+			if i%3 == 0 {
+				from = other
+			}
+			require.NoError(t, from.Store(key16(i), make([]byte, 900+r.IntN(100))))
+			require.True(t, m.Contains(key16(i)))
+		}
+		require.Greater(t, m.Len(), 200)
+		require.Less(t, m.Len(), 500)
+		require.ErrorIs(t, m.Store("huge", make([]byte, 1<<20)), ErrFull)
+		require.Greater(t, m.Len(), 1, "that was given up in time")
+		for i := range 2000 { // another size: whole pages are to be emptied
+			err := m.Store(fmt.Sprint("small", i), nil)
+			require.NoError(t, err)
+		}
+		shmtest.Clean(t, a)
+	})
+}
+
+// Expired entries go first, whatever they were worth.
+func TestLimit_ExpiredFirst(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 128})
+	s := new(sundial)
+	s.rule(&m.table)
+	for i := range uint64(64) {
+		require.NoError(t, m.Store(i, i))
+		require.NoError(t, m.StoreTTL(100+i, i, time.Second))
+		for range 40 {
+			m.Load(100 + i)
+		}
+	}
+	s.at = time.Minute
+	instead := 0
+	for i := range uint64(60) {
+		h, before := hashKey(keyOf(1000+i), 8, &m.secrets), m.Evictions()
+		g := guard{t: &m.table, seg: m.segmentOf(t, h)}
+		if _, ok := g.lapsed(h); ok {
+			instead++
+			require.NoError(t, m.Store(1000+i, i))
+			require.Equal(t, before, m.Evictions())
+			continue
+		}
+		require.NoError(t, m.Store(1000+i, i))
+	}
+	require.Greater(t, instead, 30)
+}
+
+// replay returns the hit ratio of a map in percent, and that of exact LRU.
+func replayed(t *testing.T, keys []uint64, limit int, handles ...*Map[uint64, uint64]) (ours, lru float64) {
+	t.Helper()
+	hits := 0
+	for i, k := range keys {
+		m := handles[i%len(handles)]
+		if v, ok := m.Load(k); ok {
+			require.Equal(t, ^k, v)
+			hits++
+			continue
+		}
+		for j := 0; handles[(i+j)%len(handles)].floor.Pool == nil; j++ {
+			m = handles[(i+j+1)%len(handles)]
+		}
+		require.NoError(t, m.Store(k, ^k))
+	}
+	last, old := make(map[uint64]int), 0
+	queue := make([]uint64, 0, len(keys))
+	lruHits := 0
+	for i, k := range keys {
+		if _, ok := last[k]; ok {
+			lruHits++
+		} else if len(last) == limit {
+			for last[queue[old]] != old {
+				old++
+			}
+			delete(last, queue[old])
+			old++
+		}
+		last[k] = i
+		queue = append(queue, k)
+	}
+	n := float64(len(keys)) / 100
+	return float64(hits) / n, float64(lruHits) / n
+}
+
+// skewed is a trace of some keys that are used often and many that are used once
+// or twice; the popular ones change after a while.
+func skewed(n int) []uint64 {
+	r := rand.New(rand.NewPCG(3, 4))
+	z := rand.NewZipf(r, 1.1, 1, 20_000)
+	keys := make([]uint64, n)
+	for i := range keys {
+		keys[i] = z.Uint64() + uint64(i/(n/3))*50
+		if r.IntN(4) == 0 {
+			keys[i] = 1<<40 + uint64(i)
+		}
+	}
+	return keys
+}
+
+// Hot keys stay: the map finds more than exact LRU of the same size would, with
+// one handle, with several, and with one that is read-only.
+func TestLimit_HotKeysStay(t *testing.T) {
+	keys := skewed(120_000)
+	for _, limit := range []int{300, 2000} {
+		seg := shmtest.Segment(t, spacious)
+		for _, handles := range []int{1, 2, 3} {
+			a := shmtest.OnSegment(t, seg, spacious)
+			all := []*Map[uint64, uint64]{create[uint64, uint64](t, a, fmt.Sprint(limit, handles), &Options{Limit: limit})}
+			if handles > 1 {
+				all = append(all, open[uint64, uint64](t, a, fmt.Sprint(limit, handles)))
+			}
+			if handles > 2 {
+				o := *spacious
+				o.ReadOnly = true
+				all = append(all, open[uint64, uint64](t, shmtest.OnSegment(t, seg, &o), fmt.Sprint(limit, handles)))
+			}
+			ours, lru := replayed(t, keys, limit, all...)
+			t.Logf("limit %d, %d handles: %.2f, LRU %.2f", limit, handles, ours, lru)
+			require.Greater(t, ours, lru+2)
+		}
+	}
+}
+
+// A key that is read keeps its place against any number of new ones; one that is
+// not goes. That is what telling hits is for.
+func TestLimit_HitsAreTold(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[string, []byte](t, a, "m", &Options{Limit: 256})
+	for _, k := range []string{"read", "appended", "left", "key of more than sixteen bytes"} {
+		require.NoError(t, m.Store(k, []byte(k)))
+	}
+	for i := range 5000 {
+		require.NoError(t, m.Store(key16(i), nil))
+		for range 3 {
+			require.Equal(t, "read", string(must2(m.Load("read"))))
+			require.Equal(t, "appended", string(must2(m.LoadAppend(nil, "appended"))))
+			must2(m.Load("key of more than sixteen bytes"))
+		}
+	}
+	require.False(t, m.Contains("left"))
+}
+
+// A read that tells its hits does not wait for the lock, and not for a record.
+func TestLimit_ReadsDoNotWait(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Limit: 100})
+	require.NoError(t, m.Store(1, 1))
+	h := hashKey(keyOf(1), 8, &m.secrets)
+	g, err := m.lock(h)
+	require.NoError(t, err)
+	for range 200 {
+		require.EqualValues(t, 1, must2(m.Load(1)))
+	}
+	g.unlock()
+	var held []int
+	for i := range 16 {
+		if m.floor.Pool.TryTake(i) {
+			held = append(held, i)
+		}
+	}
+	for range 200 {
+		require.EqualValues(t, 1, must2(m.Load(1)))
+	}
+	for _, i := range held {
+		m.floor.Pool.Give(i)
+	}
+	require.Zero(t, testing.AllocsPerRun(200, func() { m.Load(1) }))
+	require.Zero(t, testing.AllocsPerRun(200, func() { _ = m.Store(1, 2) }))
+}
+
+func keyOf(k uint64) mem.Ptr { return mem.KeyPtr(&k) }
+
+// Goroutines of two attaches store, read, and delete: the limit holds all the
+// time, values are whole, and nothing is lost or leaked.
+func TestLimit_Concurrent(t *testing.T) {
+	const limit = 400
+	seg := shmtest.Segment(t, spacious)
+	a, b := shmtest.OnSegment(t, seg, spacious), shmtest.OnSegment(t, seg, spacious)
+	handles := []*Map[uint64, sealed]{create[uint64, sealed](t, a, "m", &Options{Limit: limit}), open[uint64, sealed](t, b, "m")}
+	var all sync.WaitGroup
+	var stop atomic.Bool
+	var faults atomic.Pointer[error]
+	fail := func(err error) { faults.CompareAndSwap(nil, &err) }
+	for i := range 6 {
+		all.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(i), 1))
+			for n := uint64(0); !stop.Load() && faults.Load() == nil; n++ {
+				m, k := handles[r.IntN(2)], r.Uint64N(3*limit)
+				switch r.IntN(10) {
+				case 0:
+					if _, err := m.Delete(k); err != nil {
+						fail(err)
+					}
+				case 1, 2, 3:
+					if err := m.Store(k, seal(k, n)); err != nil {
+						fail(err)
+					}
+				case 4:
+					if n := m.Len(); n > limit {
+						fail(fmt.Errorf("%d entries", n))
+					}
+				case 5:
+					if n%500 == 0 {
+						if err := m.Clear(); err != nil {
+							fail(err)
+						}
+					}
+				default:
+					if v, ok := m.Load(k); ok && !v.whole(k) {
+						fail(fmt.Errorf("key %d has %v", k, v))
+					}
+				}
+			}
+		})
+	}
+	time.Sleep(patience(t, 500*time.Millisecond))
+	stop.Store(true)
+	all.Wait()
+	if err := faults.Load(); err != nil {
+		t.Fatal(*err)
+	}
+	require.LessOrEqual(t, handles[0].Len(), limit)
+	shmtest.Clean(t, a)
+}
+
+// Random operations beside a plain map: what is in the map is what was stored
+// last, or nothing.
+func TestLimit_Model(t *testing.T) {
+	r := seeded(t)
+	a := shmtest.Heap(t, spacious)
+	handles := []*Map[string, int]{create[string, int](t, a, "m", &Options{Limit: 150}), open[string, int](t, a, "m")}
+	model := make(map[string]int)
+	for step := range 60_000 {
+		m, k, v := handles[r.IntN(2)], fmt.Sprint("key", r.IntN(400)), r.Int()
+		old, ok := m.Load(k)
+		if ok {
+			require.Equal(t, model[k], old, "step %d", step)
+			require.Contains(t, model, k)
+		}
+		switch r.IntN(8) {
+		case 0:
+			require.Equal(t, ok, sure(m.Delete(k)))
+			delete(model, k)
+		case 1:
+			actual, loaded, err := m.LoadOrStore(k, v)
+			require.NoError(t, err)
+			require.Equal(t, ok, loaded)
+			model[k] = actual
+		case 2:
+			sum, err := Add(m, k, 1)
+			require.NoError(t, err)
+			require.Equal(t, old+1, sum)
+			model[k] = sum
+		case 3:
+			require.Equal(t, ok, sure(m.CompareAndSwap(k, old, v)))
+			if ok {
+				model[k] = v
+			}
+		case 4:
+			if r.IntN(3000) == 0 {
+				require.NoError(t, m.ReplaceAll(maps.All(model)))
+			}
+		default:
+			require.NoError(t, m.Store(k, v))
+			model[k] = v
+		}
+		require.LessOrEqual(t, m.Len(), 150)
+	}
+	for k, v := range contents(t, handles[0]) {
+		require.Equal(t, model[k], v)
+	}
+}
+
+// Wild words in the rows, the floor and the rings do no more than spoil the choice.
+func TestHostile_Rows(t *testing.T) {
+	r := seeded(t)
+	a := shmtest.Heap(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Limit: 300})
+	for round := range 300 {
+		for i := range m.plan.stripes() {
+			s := m.stripe(m.stripeOff + i*stripeSize)
+			s.floor.Store(r.Uint64())
+			s.gone.Store(r.Uint64())
+		}
+		d, err := m.look()
+		require.NoError(t, err)
+		for i := range d.Len() {
+			s := tree.Parse(d.At(i).Load())
+			g := guard{t: &m.table, seg: s}
+			for j := range s.Buckets {
+				row := g.row(j)
+				for k := range row.hints {
+					row.hints[k].Store(r.Uint64() * uint64(round%3))
+				}
+				row.ghosts.Store(r.Uint64())
+			}
+		}
+		for i := range m.rings.of {
+			m.rings.of[i].n.Store(r.Uint64() >> r.IntN(64))
+			for j := range m.rings.of[i].hashes {
+				m.rings.of[i].hashes[j].Store(r.Uint64())
+			}
+		}
+		for range 300 {
+			k := r.Uint64N(2000)
+			if v, ok := m.Load(k); ok {
+				require.Equal(t, ^k, v)
+			}
+			require.NoError(t, m.Store(k, ^k))
+			require.LessOrEqual(t, m.Len(), 300)
+		}
+	}
+	for i := range m.plan.stripes() { // and a count that is wrong is found out
+		m.stripe(m.stripeOff + i*stripeSize).count[0].Store(1 << 40)
+		m.stripe(m.stripeOff + i*stripeSize).count[1].Store(1 << 40)
+	}
+	require.ErrorIs(t, m.Check(), ErrCorrupt)
+	require.ErrorIs(t, m.Store(1<<50, 1), ErrCorrupt)
+	for i := range m.plan.stripes() {
+		m.stripe(m.stripeOff + i*stripeSize).count[0].Store(0)
+		m.stripe(m.stripeOff + i*stripeSize).count[1].Store(0)
+	}
+	require.NoError(t, m.Clear())
+}
+
+// Keys that all have one hash: they have the window, and that is all.
+func TestLimit_OneHash(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 1000})
+	collide(t, 16, &m.table)
+	for i := range 200 {
+		require.NoError(t, m.Store(key16(i), i))
+		require.True(t, m.Contains(key16(i)))
+		require.LessOrEqual(t, m.Len(), window*bucketSlots)
+	}
+	require.Equal(t, window*bucketSlots, m.Len())
+}
+
+func sure[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
