@@ -24,4 +24,16 @@ var (
 	ErrReadOnly = arena.ErrReadOnly
 	// ErrTooLarge says that a key or a value is larger than a map can hold.
 	ErrTooLarge = errors.New("key or value too large")
+	// ErrLoad says that a load of [Map.Fetch] has failed in another process, or a
+	// while ago; see [LoadError].
+	ErrLoad = errors.New("load failed")
 )
+
+// LoadError is the error of a load that ran in another process, or a while ago. Of
+// the error that it was there is the message left, or the first 144 bytes of it.
+type LoadError struct{ Message string }
+
+func (e *LoadError) Error() string { return e.Message }
+
+// Unwrap returns ErrLoad.
+func (e *LoadError) Unwrap() error { return ErrLoad }
