@@ -97,7 +97,7 @@ func (t *table) choose(id keyID, now uint64, dead psync.ID) claim {
 		l := t.lease(off)
 		c := claim{off: off, word: l.holder.Load(), ticket: l.ticket.Load(), until: l.until.Load()}
 		state, holder := c.word&leaseState, psync.IDOf(c.word)
-		free := holder == 0 || holder == dead
+		free := holder == 0 || holder == dead || state == leaseIdle || state >= leaseDone
 		late := c.until <= now
 		score := 0
 		switch same := state >= leaseLoading && l.hash.Load() == id.h && l.print.Load() == id.print; {
@@ -107,7 +107,7 @@ func (t *table) choose(id keyID, now uint64, dead psync.ID) claim {
 		case same && !free && state == leaseTelling: // stopped there: it is not taken from him, and not waited for
 			c.verdict = crowded
 			return c
-		case same && holder == 0 && state == leaseFailed && !late:
+		case same && state == leaseFailed && !late:
 			c.verdict = failed
 			return c
 		case same:
@@ -116,7 +116,7 @@ func (t *table) choose(id keyID, now uint64, dead psync.ID) claim {
 			score = 3
 		case state == leaseLoading && late:
 			score = 2
-		case state == leaseFailed && free:
+		case state == leaseFailed:
 			score = 1
 		}
 		if score > rank {
