@@ -30,7 +30,7 @@ var (
 )
 
 // LoadError is the error of a load that ran in another process, or a while ago. Of
-// the error that it was there is the message left, or the first 144 bytes of it.
+// the error that it was there is the message left, or the first 136 bytes of it.
 type LoadError struct{ Message string }
 
 func (e *LoadError) Error() string { return e.Message }

@@ -123,7 +123,7 @@ func TestCrash_Fetch_Killed(t *testing.T) {
 				_, err := g.m.Delete(hot)
 				require.NoError(t, err)
 				for i := range g.m.plan.leases { // errors are forgotten
-					g.m.lease(g.m.leaseOff(keyID{}, i)).until.Store(0)
+					g.m.lease(g.m.leaseOff(keyID{}, i)).forget.Store(0)
 				}
 				return shmtest.ArmedAt(t, k, "fetchstriker", g.a.Name(), what)
 			}, func(bool) {

@@ -56,9 +56,10 @@ type lease struct {
 	ticket  psync.Word64     // raised by each claim: a loader whose ticket it is not any more comes too late
 	hash    psync.Word64     // of the key
 	print   psync.Word64     // another hash of the key, with the secrets in another order
-	until   psync.Word64     // when others may take it over; of one that failed: when the error is forgotten
+	until   psync.Word64     // when others may take it over
+	forget  psync.Word64     // when the error of one that failed is forgotten
 	length  psync.Word64     // bytes of message
-	message [18]psync.Word64 // why the load failed
+	message [17]psync.Word64 // why the load failed
 }
 
 // first is the first line of a segment.
@@ -84,7 +85,7 @@ const (
 	stripeSize  = 64
 	countOff    = 8 // in a stripe, of the first side
 	leaseSize   = 192
-	messageOff  = 48
+	messageOff  = 56
 	messageSize = leaseSize - messageOff
 	entryHeader = 16
 	deadlineOff = 8

@@ -16,7 +16,7 @@ func TestLayout(t *testing.T) {
 		Frozen: `
 header 128: capacity 0, stripeBits 8, bits 16, buckets 24, most 32, ttl 40, expiring 48, leases 56, secrets 64, watch 96, spare 120
 stripe 64: lock 0, count 8, spare 24
-lease 192: holder 0, ticket 8, hash 16, print 24, until 32, length 40, message 48
+lease 192: holder 0, ticket 8, hash 16, print 24, until 32, forget 40, length 48, message 56
 first 64: count 0, spare 8
 bucket 64: version 0, tags 8, slots 16
 `,

@@ -99,6 +99,7 @@ func (t *table) choose(id keyID, now uint64, dead psync.ID) claim {
 		state, holder := c.word&leaseState, psync.IDOf(c.word)
 		free := holder == 0 || holder == dead || state == leaseIdle || state >= leaseDone
 		late := c.until <= now
+		known := state == leaseFailed && l.forget.Load() > now
 		score := 0
 		switch same := state >= leaseLoading && l.hash.Load() == id.h && l.print.Load() == id.print; {
 		case same && !free && !late:
@@ -107,16 +108,16 @@ func (t *table) choose(id keyID, now uint64, dead psync.ID) claim {
 		case same && !free && state == leaseTelling: // stopped there: it is not taken from him, and not waited for
 			c.verdict = crowded
 			return c
-		case same && state == leaseFailed && !late:
+		case same && known:
 			c.verdict = failed
 			return c
 		case same:
 			return c
-		case free && (state != leaseFailed || late):
+		case free && !known:
 			score = 3
 		case state == leaseLoading && late:
 			score = 2
-		case state == leaseFailed:
+		case known:
 			score = 1
 		}
 		if score > rank {
@@ -160,7 +161,7 @@ func (t *table) yield(c *claim, state uint64) {
 
 // tell gives a lease back with the reason why the load failed, which is
 // remembered until then.
-func (t *table) tell(c *claim, message string, until uint64) {
+func (t *table) tell(c *claim, message string, forget uint64) {
 	if c.off == 0 || !t.owns(c) {
 		return
 	}
@@ -169,7 +170,7 @@ func (t *table) tell(c *claim, message string, until uint64) {
 		return
 	}
 	message = cut(message)
-	l.until.Store(until) // survivor: the same, and a part of a message that nobody reads
+	l.forget.Store(forget) // survivor: the same, and a part of a message that nobody reads
 	l.length.Store(uint64(len(message)))
 	mem.CopyInString(t.base.Add(c.off+messageOff), message)
 	l.holder.Store(c.word&leaseTicket | leaseFailed) // survivor: the error, as long as it is remembered
