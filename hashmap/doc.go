@@ -39,6 +39,8 @@
 //     package internal/tree for it, and for the two sides.
 //   - Stripe: a range of hashes, of one or more segments, with one lock and one
 //     count.
+//   - Lease: the right to load a key, for Fetch; one of 8 to 128 places in the root
+//     block.
 //
 // # Picture
 //
@@ -85,6 +87,14 @@
 // changes none. Memory of expired entries is used again when it is wanted, or
 // freed by PurgeExpired; until then Len counts them. A read of an entry with a
 // deadline takes some ten nanoseconds longer.
+//
+// # Loading
+//
+// Fetch returns the value of a key, and has it loaded if it is not there: by one
+// goroutine of one process, whose result is that of all who wait. A loader that is
+// killed is replaced at once, one that is stuck or stopped when its lease is over,
+// and its late result is not stored. Fetch knows nothing of what the value was
+// loaded from: a Delete while a load is under way does not keep its result out.
 //
 // # Growth
 //
