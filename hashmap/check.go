@@ -19,6 +19,9 @@ func (m *Map[K, V]) Check() error {
 	if err == nil && d.Bits != 0 {
 		err = m.checkTree(d)
 	}
+	if err == nil {
+		err = m.checkLeases()
+	}
 	if err != nil {
 		return fmt.Errorf("hashmap %q: %w: %w", m.object.Name(), ErrCorrupt, err)
 	}

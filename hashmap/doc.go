@@ -61,6 +61,8 @@
 //     count.
 //   - Row: what a map with a limit remembers of the entries of a bucket, to choose
 //     whom to evict.
+//   - Lease: the right to load a key, for Fetch; one of 8 to 128 places in the root
+//     block.
 //
 // # Picture
 //
@@ -133,6 +135,14 @@
 // own old value too. Clear and ReplaceAll evict nothing of the old content.
 //
 // The directory and all segments are made at creation, 24 bytes an entry, and stay.
+//
+// # Loading
+//
+// Fetch returns the value of a key, and has it loaded if it is not there: by one
+// goroutine of one process, whose result is that of all who wait. A loader that is
+// killed is replaced at once, one that is stuck or stopped when its lease is over,
+// and its late result is not stored. Fetch knows nothing of what the value was
+// loaded from: a Delete while a load is under way does not keep its result out.
 //
 // # Growth
 //

@@ -32,4 +32,16 @@ var (
 	ErrReplaced = errors.New("the content was replaced meanwhile")
 	// ErrCursor says that a cursor is none that a scan of this map has returned.
 	ErrCursor = errors.New("cursor of another map")
+	// ErrLoad says that a load of [Map.Fetch] has failed in another process, or a
+	// while ago; see [LoadError].
+	ErrLoad = errors.New("load failed")
 )
+
+// LoadError is the error of a load that ran in another process, or a while ago. Of
+// the error that it was there is the message left, or the first 136 bytes of it.
+type LoadError struct{ Message string }
+
+func (e *LoadError) Error() string { return e.Message }
+
+// Unwrap returns ErrLoad.
+func (e *LoadError) Unwrap() error { return ErrLoad }

@@ -89,7 +89,7 @@ func crammed(n, chained int) func(m *Map[string, []byte]) {
 	}
 }
 
-func there(k string) func(m *Map[string, []byte]) bool {
+func holding(k string) func(m *Map[string, []byte]) bool {
 	return func(m *Map[string, []byte]) bool { return m.Contains(k) }
 }
 
@@ -102,8 +102,8 @@ func TestCrash_Map_Evict(t *testing.T) {
 			m.Load(key16(i % 9))
 		}
 	}
-	(&bounded{limit: 20, enter: enter, do: storing("new", "entry"), done: there("new")}).each(t)
-	(&bounded{limit: 20, enter: enter, done: there("ghost"), do: func(m *Map[string, []byte]) error {
+	(&bounded{limit: 20, enter: enter, do: storing("new", "entry"), done: holding("new")}).each(t)
+	(&bounded{limit: 20, enter: enter, done: holding("ghost"), do: func(m *Map[string, []byte]) error {
 		if err := m.Store("ghost", []byte("entry")); err != nil {
 			return err
 		}
@@ -117,7 +117,7 @@ func TestCrash_Map_Evict(t *testing.T) {
 // The chain has no slot left, though the stripe has not its share.
 func TestCrash_Map_EvictFromChain(t *testing.T) {
 	n := window * bucketSlots
-	(&bounded{limit: 100, enter: crammed(n+3, n), do: storing(key16(n), "entry"), done: there(key16(n))}).each(t)
+	(&bounded{limit: 100, enter: crammed(n+3, n), do: storing(key16(n), "entry"), done: holding(key16(n))}).each(t)
 }
 
 // A read that finds its ring full tells it.
@@ -128,7 +128,7 @@ func TestCrash_Map_Tell(t *testing.T) {
 		}
 		return nil
 	}
-	(&bounded{limit: 20, enter: crammed(20, 9), do: read, done: there(hot)}).each(t)
+	(&bounded{limit: 20, enter: crammed(20, 9), do: read, done: holding(hot)}).each(t)
 }
 
 // The arena is full: entries go for bytes.
@@ -138,7 +138,7 @@ func TestCrash_Map_EvictForBytes(t *testing.T) {
 			must(0, m.Store(fmt.Sprint("fat", i), make([]byte, 900)))
 		}
 	}
-	s := &bounded{limit: 200, size: 64 << 10, enter: enter, done: there("new")}
+	s := &bounded{limit: 200, size: 64 << 10, enter: enter, done: holding("new")}
 	s.do = func(m *Map[string, []byte]) error {
 		before := m.Evictions()
 		for i := range 3 {
@@ -179,7 +179,7 @@ func TestCrash_Map_EvictOthers(t *testing.T) {
 		must(0, m.StoreTTL("gone", []byte("entry"), time.Second))
 		crammed(12, 4)(m)
 		dial.at = time.Minute
-	}, do: storing("new", "entry"), done: there("new")}).each(t)
+	}, do: storing("new", "entry"), done: holding("new")}).each(t)
 	content := make(map[string][]byte)
 	for i := range 9 {
 		content[key16(100+i)] = []byte("entry")

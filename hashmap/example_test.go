@@ -209,7 +209,7 @@ func ExamplePlan() {
 	fmt.Println(fit.OK, fit.Size>>10, "KiB", err)
 	// Output:
 	// false 179 MiB <nil>
-	// true 252 KiB <nil>
+	// true 264 KiB <nil>
 }
 
 // A scan goes on where another process has stopped: the cursor is a number.

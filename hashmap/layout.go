@@ -12,6 +12,7 @@ import (
 //	0      header
 //	128    head of the tree
 //	192    stripes, 64 bytes each
+//	…      leases, 192 bytes each
 //	…      label: what encoded values are, padded with zeros; none of plain ones
 //
 // a segment of the tree
@@ -39,7 +40,7 @@ type header struct {
 	limit      psync.Word64    // most entries; 0: none, and the map grows
 	secrets    [4]psync.Word64 // random words that key the hash
 	watch      watch           // what its time is
-	spare1     psync.Word64    // 0
+	leases     psync.Word64    // number of leases, a power of two
 }
 
 // stripe is a range of hashes that one lock guards.
@@ -49,6 +50,20 @@ type stripe struct {
 	floor psync.Word64    // what the last one evicted was worth, 28 bits; any value will do; by the holder of lock
 	gone  psync.Word64    // entries evicted, for people; by the holder of lock
 	spare [3]psync.Word64 // 0; a line of its own for each lock
+}
+
+// lease is the right to load one key. It is claimed under the lock of the key's
+// stripe, by a compare-and-swap of holder, since keys of other stripes want it too;
+// all else is written by who holds it while it is claimed or told.
+type lease struct {
+	holder  psync.Word64     // {id of who holds it 44, low bits of ticket 17, state 3}; waiters sleep on it
+	ticket  psync.Word64     // raised by each claim: a loader whose ticket it is not any more comes too late
+	hash    psync.Word64     // of the key
+	print   psync.Word64     // another hash of the key, with the secrets in another order
+	until   psync.Word64     // when others may take it over
+	forget  psync.Word64     // when the error of one that failed is forgotten
+	length  psync.Word64     // bytes of message
+	message [17]psync.Word64 // why the load failed
 }
 
 // first is the first line of a segment.
@@ -81,12 +96,29 @@ const (
 	stripesOff  = treeOff + tree.HeadSize
 	stripeSize  = 64
 	countOff    = 8 // in a stripe, of the first side
+	leaseSize   = 192
+	messageOff  = 56
+	messageSize = leaseSize - messageOff
 	entryHeader = 16
 	deadlineOff = 8
 
 	// overflowed is set in tags when an entry whose home this bucket is, or lies
 	// before it, had to go further. It is never cleared.
 	overflowed uint64 = 1 << 48
+
+	// States of a lease, in the low bits of its holder. From loading on the key is
+	// that of hash and print; from done on nobody holds it.
+	leaseIdle     = 0 // nobody's, and says nothing
+	leaseClaimed  = 1 // being made out, for a moment
+	leaseLoading  = 2
+	leaseTelling  = 3 // the message is being written
+	leaseDone     = 4 // the value was in the map
+	leaseFailed   = 5
+	leaseUnstored = 6 // it was loaded, but there was no room for it
+
+	leaseState  uint64 = 1<<3 - 1
+	leaseTicket uint64 = ^psync.IDMask &^ leaseState
+	ticketShift        = 3
 
 	offsetBits        = 44
 	offsetMask uint64 = 1<<offsetBits - 1

@@ -35,7 +35,10 @@ type Options struct {
 
 // Map is a handle on a hash map. It is safe for concurrent use by goroutines,
 // and beside other processes.
-type Map[K comparable, V any] struct{ table }
+type Map[K comparable, V any] struct {
+	table
+	flights flights[K, V]
+}
 
 // Create makes a new, empty map. The error wraps fs.ErrExist if the arena has
 // an object of that name.
@@ -154,11 +157,13 @@ func (m *Map[K, V]) Evictions() uint64 { return m.evictions() }
 func (m *Map[K, V]) Err() error { return m.err() }
 
 // Close ends the handle; closing the arena does so too. It waits for operations
-// that are under way. Reads find nothing afterwards, writes get ErrClosed.
+// that are under way, but for a load of Fetch. Reads find nothing afterwards,
+// writes get ErrClosed.
 func (m *Map[K, V]) Close() error {
 	m.open.Store(shut)
 	if m.floor.Pool != nil {
 		m.floor.Pool.Barrier()
+		m.letGo()
 	}
 	return m.object.Close()
 }

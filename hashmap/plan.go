@@ -20,6 +20,7 @@ type plan struct {
 	most       uint64 // buckets of a segment that is split, and not made larger
 	limit      uint64 // entries at most; 0: none
 	ttl        uint64 // nanoseconds that an entry lives, if nothing else is said; 0: for ever
+	leases     uint64 // keys that can be loaded at once, a power of two
 }
 
 const (
@@ -34,6 +35,9 @@ const (
 	// page do, if their size is one.
 	smallest = 512
 	largest  = 16 << 10
+	// fewestLeases are all looked at for each key; mostLeases take 24 KiB.
+	fewestLeases = leaseProbes
+	mostLeases   = 128
 )
 
 // sizes says which blocks an arena has. It is a [pages.Table], or what the table of
@@ -65,6 +69,7 @@ func planFor(capacity uint64, t sizes, arenaSize uint64) (plan, error) {
 		return p, fmt.Errorf("%w: buckets for %d entries take %d bytes or more, the arena has at most %d", ErrFull, capacity, need*bucketSize, arenaSize)
 	}
 	p.stripeBits = min(p.bits, mostStripeBits)
+	p.leases = clamp(p.stripes(), fewestLeases, mostLeases)
 	return p, nil
 }
 
@@ -91,6 +96,7 @@ func planBounded(limit uint64, t *pages.Table, arenaSize uint64) (plan, error) {
 		}
 	}
 	p.most = p.buckets
+	p.leases = clamp(p.stripes(), fewestLeases, mostLeases)
 	if total := p.segmentSize(p.buckets, t) << p.bits; total > arenaSize || p.buckets > tree.MaxBuckets {
 		return p, fmt.Errorf("%w: buckets for %d entries take %d bytes, the arena has at most %d", ErrFull, limit, total, arenaSize)
 	}
@@ -138,7 +144,10 @@ func (p *plan) stripes() uint64 { return 1 << p.stripeBits }
 // stripeOf returns the stripe of a hash.
 func (p *plan) stripeOf(h uint64) uint64 { return h >> 1 >> (63 - p.stripeBits) }
 
-func (p *plan) size() uint64 { return stripesOff + p.stripes()*stripeSize }
+func (p *plan) size() uint64 { return p.leasesOff() + p.leases*leaseSize }
+
+// leasesOff returns where the leases begin in the root block.
+func (p *plan) leasesOff() uint64 { return stripesOff + p.stripes()*stripeSize }
 
 // spec describes the object.
 func (p *plan) spec(s *shape, t sizes) arena.Spec {
@@ -160,6 +169,7 @@ func (p *plan) fill(root mem.Ptr, size uint64, label string) {
 	h.most.Store(p.most)
 	h.limit.Store(p.limit)
 	h.ttl.Store(p.ttl)
+	h.leases.Store(p.leases)
 	h.expiring.Store(min(p.ttl, 1))
 	h.watch.wind(bootID())
 	mem.CopyInString(root.Add(p.size()), label)
@@ -172,6 +182,9 @@ func (p *plan) fill(root mem.Ptr, size uint64, label string) {
 }
 
 func (p *plan) check(size uint64) error {
+	if p.leases < fewestLeases || p.leases > mostLeases || p.leases&(p.leases-1) != 0 {
+		return fmt.Errorf("%w: %d leases", ErrCorrupt, p.leases)
+	}
 	if p.stripeBits > mostStripeBits || p.bits == 0 || p.bits > tree.MaxBits || p.bits < p.stripeBits || p.size() > size ||
 		p.buckets == 0 || p.buckets > p.most || p.most > tree.MaxBuckets || p.limit > mostEntries {
 		return fmt.Errorf("%w: 2^%d stripes, directory of 2^%d words, %d to %d buckets, %d entries at most, in %d bytes", ErrCorrupt, p.stripeBits, p.bits, p.buckets, p.most, p.limit, size)

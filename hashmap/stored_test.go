@@ -9,14 +9,21 @@ import (
 
 // Stored is what layout_test.go checks: it lies outside the package, since the
 // helper it uses may know this package.
-var Stored = []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[stripe](), reflect.TypeFor[first](), reflect.TypeFor[bucket](), reflect.TypeFor[row]()}
+var Stored = []reflect.Type{
+	reflect.TypeFor[header](), reflect.TypeFor[stripe](), reflect.TypeFor[lease](), reflect.TypeFor[first](), reflect.TypeFor[bucket](), reflect.TypeFor[row](),
+}
 
 func TestLayout_Constants(t *testing.T) {
 	require.EqualValues(t, headerSize, Stored[0].Size())
 	require.EqualValues(t, stripeSize, Stored[1].Size())
-	require.EqualValues(t, bucketSize, Stored[2].Size())
+	require.EqualValues(t, leaseSize, Stored[2].Size())
 	require.EqualValues(t, bucketSize, Stored[3].Size())
-	slots, ok := Stored[3].FieldByName("slots")
+	require.EqualValues(t, bucketSize, Stored[4].Size())
+	message, ok := Stored[2].FieldByName("message")
+	require.True(t, ok)
+	require.EqualValues(t, messageOff, message.Offset)
+	require.EqualValues(t, messageSize, message.Type.Size())
+	slots, ok := Stored[4].FieldByName("slots")
 	require.True(t, ok)
 	require.EqualValues(t, slotsOff, slots.Offset)
 	count, ok := Stored[1].FieldByName("count")

@@ -62,7 +62,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	}
 	t.plan = plan{
 		capacity: h.capacity.Load(), stripeBits: uint(h.stripeBits.Load()), bits: uint(h.bits.Load()),
-		buckets: h.buckets.Load(), most: h.most.Load(), limit: h.limit.Load(), ttl: h.ttl.Load(),
+		buckets: h.buckets.Load(), most: h.most.Load(), limit: h.limit.Load(), ttl: h.ttl.Load(), leases: h.leases.Load(),
 	}
 	if err := t.plan.check(obj.Size()); err != nil {
 		return err
