@@ -239,8 +239,6 @@ func TestUpdate_Add(t *testing.T) {
 	a := shmtest.Heap(t, roomy)
 	addsUp[int](t, a)
 	addsUp[int8](t, a)
-	addsUp[uint8](t, a)
-	addsUp[int16](t, a)
 	addsUp[uint32](t, a)
 	addsUp[time.Duration](t, a)
 }
