@@ -93,6 +93,9 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 			break
 		}
 		op.End()
+		if gone := m.object.Err(); gone != nil { // that is why, or will be
+			return op, 0, gone
+		}
 		if m.clearOut() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
 			continue
 		}
