@@ -1,6 +1,7 @@
 package slab
 
 import (
+	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/pages"
 )
 
@@ -9,6 +10,8 @@ import (
 // to allocate.
 type lane struct {
 	record int
+	second *intent.Record // of a second block of the operation; nil: none
+	nested int            // its index
 	search pages.Search
 
 	magazines [pages.MaxClasses]magazine

@@ -20,9 +20,6 @@ type Op struct {
 	s      *Slab
 	Record *intent.Record
 	lane   *lane
-
-	second *intent.Record // of a second block; nil: none
-	nested int            // its index
 }
 
 // Begin starts an operation. It waits while too many are in flight in this
@@ -66,22 +63,23 @@ func (o *Op) ReserveSecond(n uint64) (uint64, error) {
 		o.s.seconds.Unlock()
 		return 0, arena.ErrClosed
 	}
-	o.second, o.nested = r, i
+	o.lane.second, o.lane.nested = r, i
 	twin := Op{s: o.s, Record: r, lane: o.lane}
 	return twin.ReserveZeroed(n)
 }
 
 // Second returns the record of the second block, nil if there is none.
-func (o *Op) Second() *intent.Record { return o.second }
+func (o *Op) Second() *intent.Record { return o.lane.second }
 
 // endSecond gives the second record back, and its block if that is still named.
 func (o *Op) endSecond() {
-	if ref, ok := o.second.Reserved(); ok {
+	l := o.lane
+	if ref, ok := l.second.Reserved(); ok {
 		_ = o.s.f.Pages.Free(ref) // survivor: free, and named
-		o.second.Close()          // survivor: nothing left
+		l.second.Close()          // survivor: nothing left
 	}
-	o.s.f.Pool.Give(o.nested)
-	o.second = nil
+	o.s.f.Pool.Give(l.nested)
+	l.second = nil
 	o.s.seconds.Unlock()
 }
 
@@ -102,7 +100,7 @@ func (o *Op) ReserveZeroed(n uint64) (uint64, error) {
 // End ends the operation. A block that was reserved and not published is freed.
 func (o *Op) End() {
 	l := o.lane
-	if o.second != nil {
+	if l.second != nil {
 		o.endSecond()
 	}
 	if o.Record.Open() && !o.undo() {
