@@ -337,3 +337,21 @@ func TestMap_ReplaceAllConcurrent(t *testing.T) {
 	require.LessOrEqual(t, len(seen), 1, "entries of one content: %v", seen)
 	require.NoError(t, keeper.Clear())
 }
+
+// What a dead one has left of a content that he built may lie in space that only
+// he had seen.
+func TestMap_LeftoverInNewSpace(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		m := create[uint64, [1000]byte](t, a, "m", &Options{Capacity: 1})
+		other := open[uint64, [1000]byte](t, b, "m")
+		for k := range uint64(2000) {
+			require.NoError(t, m.Store(k, [1000]byte{}))
+		}
+		side := 1 - tree.SideOf(m.version.Load())
+		_, err := m.build(side, m.plan.bits, m.plan.buckets)
+		require.NoError(t, err)
+		require.NoError(t, other.takeDown(side))
+		shmtest.Clean(t, a)
+	})
+}

@@ -225,6 +225,7 @@ func (t *table) takeSome(side int, left *int) (done bool, err error) {
 	if ref == 0 {
 		return true, nil
 	}
+	t.floor.Refresh() // it may lie where one who is dead has grown the arena
 	d, err := t.tree.Open(ref)
 	if err != nil || d.Bits < t.plan.stripeBits {
 		return false, errors.Join(err, fmt.Errorf("hashmap %q: %w: a directory of 2^%d words", t.object.Name(), ErrCorrupt, d.Bits))
