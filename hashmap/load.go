@@ -66,49 +66,44 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 	first, last := mem.Load64(key), mem.Load64(key.Add(n-8))
 	h := hash16(first, last, n, &m.secrets)
 	d := m.dir.Load()
-	if d.Bits == 0 {
+	end := m.end.Load()
+	at := bucketIn(d.Word(h).Load(), h)
+	if at >= end {
 		return m.loadSlow(key, n, h, v)
 	}
-	home := bucketIn(d.Word(h).Load(), h) - m.low
-	if home>>3 >= m.span.Load() {
-		return m.loadSlow(key, n, h, v)
-	}
-	b := m.data.Add(home)
+	b := m.base.Add(at)
 	head := mem.Cast[bucket](b)
-	version, tags := head.version.Load(), head.tags.Load()
-	match := matches(tags, h)
-	for ; match != 0; match &= match - 1 {
-		// The lowest bit set is 8*i+7.
-		word := mem.Cast[psync.Word64](b.Add(slotsOff + uint64(bits.TrailingZeros64(match))&^7)).Load()
-		if word>>offsetBits != slotBits(h) {
-			continue // another key with this tag
-		}
-		off := word&(offsetMask&^7) - m.low
-		// Too low or too high for an entry with this key: one comparison for
-		// both, and the shifts leave room for the sum.
-		if off>>3+(n+7)>>3 < m.span.Load() {
-			e := m.data.Add(off)
-			text := e.Add(entryHeader)
-			differs := (mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)) | mem.Load64(e.Add(deadlineOff)) | // one with a deadline is looked at below
-				(mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
-			if differs == 0 {
-				mem.ReadInto(v, text.Add(pad8(n)))
-				if (head.version.Load()^version)|(m.version.Load()^d.Version)|(m.state.Load()^m.open.Load()) == 0 {
-					runtime.KeepAlive(m)
-					return m.rings == nil || m.hit(h)
-				}
-			}
-		}
-		break
+	version := head.version.Load()
+	match := matches(head.tags.Load(), h)
+	if match == 0 {
+		return m.loadSlow(key, n, h, v)
 	}
-	return m.loadSlow(key, n, h, v)
+	// The lowest bit set is 8*i+7, and that of the first tag that matches.
+	word := mem.Cast[psync.Word64](b.Add(slotsOff + uint64(bits.TrailingZeros64(match))&^7)).Load()
+	off := word & (offsetMask &^ 7)
+	if (word^h)>>offsetBits != 0 || off+n >= end {
+		return m.loadSlow(key, n, h, v)
+	}
+	e := m.base.Add(off)
+	text := e.Add(entryHeader)
+	differs := (mem.Load64(e) ^ (n | mem.SizeOf[V]()<<32)) | mem.Load64(e.Add(deadlineOff)) | // one with a deadline is looked at below
+		(mem.Load64(text) ^ first) | (mem.Load64(text.Add(n-8)) ^ last)
+	if differs != 0 {
+		return m.loadSlow(key, n, h, v)
+	}
+	mem.ReadInto(v, text.Add(pad8(n)))
+	if (head.version.Load()^version)|(m.version.Load()^d.Version)|(m.state.Load()^m.open.Load()) != 0 {
+		return m.loadSlow(key, n, h, v)
+	}
+	runtime.KeepAlive(m)
+	return m.rings == nil || m.hit(h)
 }
 
 // bucketIn returns the offset of a key's home in the segment that a directory's
 // word leads to.
 func bucketIn(word, h uint64) uint64 {
 	n := word >> offsetBits & tree.MaxBuckets
-	return word&(offsetMask&^(bucketSize-1)) + bucketSize + homeOf(h, n)*bucketSize
+	return (word+(h>>24&(1<<homeBits-1))*n>>(homeBits-6))&(offsetMask&^(bucketSize-1)) + bucketSize
 }
 
 // loadOther is LoadInto for keys of other lengths. It is apart so that LoadInto

@@ -44,7 +44,7 @@ func meanwhile(tb *table, at step, off uint64, op func()) (happened *bool) {
 		real.Refresh()
 	}
 	tb.floor = &floor
-	tb.span.Store(0) // nothing for the fast path
+	tb.end.Store(0) // nothing for the fast path
 	switch limit := max(off, tb.low); at {
 	case beforeHead:
 		tb.limit.Store(limit)

@@ -21,9 +21,7 @@ type table struct {
 	secrets secrets
 	dir     atomic.Pointer[tree.Dir] // the directory, as this process has last seen it
 	base    mem.Ptr                  // of the segment
-	data    mem.Ptr                  // where low is
-	low     uint64                   // first offset a block can have
-	span    atomic.Uint64            // one more than the words from low on to the last place of an entry with an empty key, and of a bucket
+	end     atomic.Uint64            // where no bucket fits any more, and no entry with a short key
 	version *psync.Word64            // of the tree
 	state   *psync.Word64            // changes before the first block of the map is freed
 	open    atomic.Uint64            // what state holds while the map lives and the handle is open
@@ -31,6 +29,7 @@ type table struct {
 	// What the rest needs.
 	tree      *tree.Tree
 	maxKey    uint64        // longest key
+	low       uint64        // first offset a block can have
 	limit     atomic.Uint64 // bytes of the segment verified to be there
 	plan      plan
 	stripeOff uint64 // offset in the segment
@@ -74,7 +73,8 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 		return err
 	}
 	t.version, t.stripeOff = t.tree.Version(), obj.Ref()+stripesOff
-	t.dir.Store(new(tree.Dir))
+	none := tree.Empty(^uint64(0)) // of no version
+	t.dir.Store(&none)
 	t.head = h
 	t.reach = tree.MaxBuckets
 	if t.plan.limit != 0 {
@@ -85,7 +85,6 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	}
 	t.base = view.Base()
 	t.low = t.floor.DataOff
-	t.data = t.base.Add(t.low)
 	state, open := obj.Live()
 	t.state = state
 	t.open.Store(open)
@@ -109,9 +108,7 @@ func (t *table) fit(data uint64) error {
 // verified raises the number of bytes that reads may go to.
 func (t *table) verified(limit uint64) {
 	t.limit.Store(limit)
-	if data, room := limit-t.low, max(entryHeader+t.valueSize, bucketSize); data >= room {
-		t.span.Store((data-room)>>3 + 1)
-	}
+	t.end.Store(limit - min(limit, max(entryHeader+t.valueSize+7, bucketSize)))
 }
 
 // stripeAt returns the offset of the stripe of a hash.
@@ -284,15 +281,14 @@ func (t *table) changed(f *found) bool { return f.moved() || t.version.Load() !=
 // compare compares the entry that a slot's word leads to with the key. True: the
 // search is over. Whatever is not plainly within what was verified is examined.
 func (t *table) compare(f *found, word uint64, key mem.Ptr, n uint64) bool {
-	span := t.span.Load()
-	off := word&offsetMask - t.low
-	if words := off>>3 + (n+7)>>3; words < span && off&7 == 0 {
-		e := t.data.Add(off)
+	off, end := word&offsetMask, t.end.Load()
+	if last := off + n; off >= t.low && off&7 == 0 && last < end {
+		e := t.base.Add(off)
 		size := mem.Load64(e)
 		if size&0xffffffff != n {
 			return false
 		}
-		if length := size >> 32; !t.bytesValue && length == t.valueSize || t.bytesValue && (length+7)>>3 < span-words {
+		if length := size >> 32; !t.bytesValue && length == t.valueSize || t.bytesValue && length < end-last {
 			if !equalBytes(key, e.Add(entryHeader), n) {
 				return false
 			}

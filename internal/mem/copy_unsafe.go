@@ -2,6 +2,11 @@ package mem
 
 import "unsafe"
 
+// whole is a T as a struct. Two arrays behind pointers may overlap, so the
+// compiler copies one by a call; structs can't, and are copied in line. Ours
+// never do: one is in the segment, the other is not.
+type whole[T any] struct{ v T }
+
 // Read returns a copy of the T at p.
 func Read[T any](p Ptr) T {
 	if !wordCopy {
@@ -15,7 +20,7 @@ func Read[T any](p Ptr) T {
 // ReadInto copies the T at p to *dst, which only the caller can reach.
 func ReadInto[T any](dst *T, p Ptr) {
 	if !wordCopy {
-		*dst = *(*T)(p.p)
+		*(*whole[T])(unsafe.Pointer(dst)) = *(*whole[T])(p.p)
 		return
 	}
 	loadWords(unsafe.Pointer(dst), p.p, unsafe.Sizeof(*dst))
@@ -24,7 +29,7 @@ func ReadInto[T any](dst *T, p Ptr) {
 // Write copies *v to p.
 func Write[T any](p Ptr, v *T) {
 	if !wordFill {
-		*(*T)(p.p) = *v
+		*(*whole[T])(p.p) = *(*whole[T])(unsafe.Pointer(v))
 		return
 	}
 	storeWords(p.p, unsafe.Pointer(v), unsafe.Sizeof(*v))

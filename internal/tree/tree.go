@@ -80,7 +80,7 @@ func (t *Tree) Look() (Dir, error) {
 			continue // and it was another one's reference
 		}
 		if ref == 0 {
-			return Dir{Version: v}, nil
+			return Empty(v), nil
 		}
 		d, err := t.Open(ref)
 		d.Version = v
@@ -100,6 +100,18 @@ func (t *Tree) Open(ref uint64) (Dir, error) {
 	d.words, d.shift = t.view.Base().Add(d.Off), uint64(64-d.Bits)
 	return d, nil
 }
+
+// Empty returns a directory without words. Readers need not ask for that: all
+// hashes have one word, which leads beyond every arena.
+func Empty(version uint64) Dir { return Dir{Version: version, words: beyond, shift: 63} }
+
+var beyond = func() mem.Ptr {
+	p := mem.PtrOf(make([]byte, 2*8))
+	for i := range uint64(2) {
+		mem.Cast[psync.Word64](p.Add(i * 8)).Put(refMask &^ (Line - 1))
+	}
+	return p
+}()
 
 // Index returns which word is that of a hash.
 func (d *Dir) Index(h uint64) uint64 { return h >> (d.shift & 63) }
