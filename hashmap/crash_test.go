@@ -621,44 +621,115 @@ func TestB5_StoppedWriter(t *testing.T) {
 	}
 }
 
-// TestB8_CloseUnderWriter: a handle is closed, and its map removed, while a
-// writer of this handle stands before each of its stores: Close waits for it.
-func TestB8_CloseUnderWriter(t *testing.T) {
-	for k := int64(1); ; k++ {
-		seg := shmtest.Segment(t, tiny)
-		a, b := shmtest.OnSegment(t, seg, tiny), shmtest.OnSegment(t, seg, tiny)
-		m, err := Create[string, []byte](a, "m", &Options{Capacity: 50})
-		require.NoError(t, err)
-		require.NoError(t, m.Store(hot, []byte("old")))
-		closed := make(chan error, 1)
-		happened, early := false, false
-		fault.Reset()
-		fault.SetHook(func(tick int64) {
-			if tick != k {
-				return
+// TestB8_CloseUnder: a handle is closed, and its map removed, while an operation of
+// this handle stands before each of its stores: Close waits for it.
+func TestB8_CloseUnder(t *testing.T) {
+	fill := func(m *Map[string, []byte]) {
+		for i := range 60 {
+			_ = m.Store(key16(i), []byte("a value"))
+		}
+	}
+	for what, c := range map[string]struct {
+		o      Options
+		before func(m *Map[string, []byte])
+		do     func(m *Map[string, []byte]) error
+	}{
+		"store": {do: func(m *Map[string, []byte]) error { return m.Store(hot, []byte("new")) }},
+		"hits": {o: Options{Limit: 50}, do: func(m *Map[string, []byte]) error {
+			for range 3 * ringSize {
+				m.Load(hot)
 			}
-			happened = true
-			go func() { closed <- errors.Join(m.Close(), b.Remove("m")) }()
-			for m.open.Load() != shut {
-				runtime.Gosched()
-			}
-			select {
-			case err := <-closed: // a store may follow into memory that is not ours
-				closed <- err
-				early = true
-			case <-time.After(2 * time.Millisecond):
+			return nil
+		}},
+		"counted reads": {o: Options{CountReads: true}, do: func(m *Map[string, []byte]) error {
+			m.Load(hot)
+			m.Contains("nothing")
+			return nil
+		}},
+		"growth": {
+			before: func(m *Map[string, []byte]) {
+				for i := 0; m.crowded.Load() == 0; i++ {
+					require.NoError(t, m.Store(key16(i), nil))
+				}
+			},
+			do: func(m *Map[string, []byte]) error {
+				m.tend()
+				return nil
+			},
+		},
+		"a larger directory": {before: fill, do: func(m *Map[string, []byte]) error {
+			d, _ := m.look()
+			return m.double(d)
+		}},
+		"clear": {before: fill, do: func(m *Map[string, []byte]) error { return m.Clear() }},
+		"replace all": {before: fill, do: func(m *Map[string, []byte]) error {
+			return m.ReplaceAll(maps.All(map[string][]byte{hot: nil, "b": nil}))
+		}},
+		"awaited store": {
+			before: func(m *Map[string, []byte]) { m.announce() },
+			do:     func(m *Map[string, []byte]) error { return m.Store(hot, []byte("new")) },
+		},
+		"wait": {
+			before: func(m *Map[string, []byte]) { beginChange(&m.stripe(m.stripeOff).changes) },
+			do: func(m *Map[string, []byte]) error {
+				m.announce()
+				m.complete()
+				m.complete()
+				return nil
+			},
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for k := int64(1); closeUnder(t, k, &c.o, c.before, c.do); k++ {
 			}
 		})
-		if err := m.Store(hot, []byte("new")); err != nil {
-			require.ErrorIs(t, err, ErrClosed)
-		}
-		fault.Reset()
-		if !happened {
-			t.Logf("%d ticks", k-1)
+	}
+}
+
+// closeUnder closes the handle before store k of an operation, and reports whether
+// there is one.
+func closeUnder(t *testing.T, k int64, o *Options, before func(*Map[string, []byte]), do func(*Map[string, []byte]) error) bool {
+	if o.Limit == 0 {
+		o.Capacity = 50
+	}
+	seg := shmtest.Segment(t, tiny)
+	a, b := shmtest.OnSegment(t, seg, tiny), shmtest.OnSegment(t, seg, tiny)
+	m, err := Create[string, []byte](a, "m", o)
+	require.NoError(t, err)
+	require.NoError(t, m.Store(hot, []byte("old")))
+	if before != nil {
+		before(m)
+	}
+	closed := make(chan error, 1)
+	happened, early := false, false
+	fault.Reset()
+	fault.SetHook(func(tick int64) {
+		if tick != k {
 			return
 		}
-		require.NoError(t, <-closed)
-		require.False(t, early, "Close did not wait for the writer at tick %d", k)
-		require.Zero(t, shmtest.Clean(t, b).UsedBytes)
+		happened = true
+		go func() { closed <- errors.Join(m.Close(), b.Remove("m")) }()
+		for m.open.Load() != shut {
+			runtime.Gosched()
+		}
+		select {
+		case err := <-closed: // a store may follow into memory that is not ours
+			closed <- err
+			early = true
+		case <-time.After(2 * time.Millisecond):
+		}
+	})
+	if err := do(m); err != nil {
+		require.ErrorIs(t, err, ErrClosed)
 	}
+	fault.Reset()
+	if !happened {
+		t.Logf("%d ticks", k-1)
+		require.Greater(t, k, int64(1))
+		return false
+	}
+	require.NoError(t, <-closed)
+	require.False(t, early, "Close did not wait at tick %d", k)
+	require.Zero(t, shmtest.Clean(t, b).UsedBytes)
+	return true
 }

@@ -14,7 +14,8 @@
 // A write that depends on what is there is one step as well, seen by all
 // processes: LoadOrStore, Swap, LoadAndDelete, CompareAndSwap and CompareAndDelete
 // as sync.Map has them, Compute for any function of the old value, and Add.
-// Clear and ReplaceAll exchange the whole content in one step.
+// Clear and ReplaceAll exchange the whole content in one step. StoreAll and DeleteAll
+// write many keys, each one in a step of its own.
 //
 // All, Keys, Values and AllPrefix iterate; Range and RangePrefix do so too and say
 // how it ended. Scan returns the next entries, and a number with which the scan goes
@@ -59,6 +60,8 @@
 //     package internal/tree for it, and for the two sides.
 //   - Stripe: a range of hashes, of one or more segments, with one lock and one
 //     count.
+//   - Changes of a stripe: a number that is odd while an entry is changed. The sum of
+//     them is the version of the map.
 //   - Row: what a map with a limit remembers of the entries of a bucket, to choose
 //     whom to evict.
 //   - Lease: the right to load a key, for Fetch; one of 8 to 128 places in the root
@@ -135,6 +138,14 @@
 // own old value too. Clear and ReplaceAll evict nothing of the old content.
 //
 // The directory and all segments are made at creation, 24 bytes an entry, and stay.
+//
+// # Changes
+//
+// WaitChange waits until the map is changed, by whatever process, and WaitKey until
+// a key is. What changes between a look at the version and the call is not missed,
+// nor is a change whose writer was killed. A writer wakes who waits with one system
+// call; if nobody waits, the writer only finds that out. Expiry is noticed when it is looked for:
+// WaitKey does, WaitChange does not.
 //
 // # Loading
 //

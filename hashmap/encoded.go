@@ -2,6 +2,7 @@ package hashmap
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"iter"
 	"maps"
@@ -373,6 +374,23 @@ func (m *Encoded[K, V]) ReplaceAll(seq iter.Seq2[K, V]) error {
 		all[k] = b
 	}
 	return m.raw.ReplaceAll(maps.All(all))
+}
+
+// Version is [Map.Version].
+func (m *Encoded[K, V]) Version() uint64 { return m.raw.Version() }
+
+// WaitChange is [Map.WaitChange].
+func (m *Encoded[K, V]) WaitChange(ctx context.Context, since uint64) (uint64, error) {
+	return m.raw.WaitChange(ctx, since)
+}
+
+// KeyVersion returns the version of a key, for WaitKey. Take the version first and
+// the value after. See [Map.LoadVersion].
+func (m *Encoded[K, V]) KeyVersion(k K) KeyVersion { return m.raw.KeyVersion(k) }
+
+// WaitKey is [Map.WaitKey].
+func (m *Encoded[K, V]) WaitKey(ctx context.Context, k K, since KeyVersion) error {
+	return m.raw.WaitKey(ctx, k, since)
 }
 
 // Len returns the number of entries, as [Map.Len] does.

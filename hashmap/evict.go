@@ -241,7 +241,7 @@ func (g *guard) evict(op *slab.Op, h uint64) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if !g.t.wordExpired(at.old) {
+	if at.live = !g.t.wordExpired(at.old); at.live {
 		if err := g.remember(at); err != nil {
 			return false, err
 		}

@@ -3,17 +3,14 @@
 package hashmap
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
-	"github.com/shmkit/shmkit/internal/fault"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -186,47 +183,4 @@ func TestCrash_Map_EvictOthers(t *testing.T) {
 	}
 	exchange := func(m *Map[string, []byte]) error { return m.ReplaceAll(maps.All(content)) }
 	(&bounded{limit: 5, enter: crammed(5, 3), do: exchange, done: func(m *Map[string, []byte]) bool { return m.Len() == 5 }}).each(t)
-}
-
-// A handle is closed while one of its reads tells hits, before each of the
-// stores: Close waits for it.
-func TestB8_CloseUnderTeller(t *testing.T) {
-	for k := int64(1); ; k++ {
-		seg := shmtest.Segment(t, tiny)
-		a, b := shmtest.OnSegment(t, seg, tiny), shmtest.OnSegment(t, seg, tiny)
-		m, err := Create[string, []byte](a, "m", &Options{Limit: 50})
-		require.NoError(t, err)
-		require.NoError(t, m.Store(hot, []byte("old")))
-		closed := make(chan error, 1)
-		happened, early := false, false
-		fault.Reset()
-		fault.SetHook(func(tick int64) {
-			if tick != k {
-				return
-			}
-			happened = true
-			go func() { closed <- errors.Join(m.Close(), b.Remove("m")) }()
-			for m.open.Load() != shut {
-				runtime.Gosched()
-			}
-			select {
-			case err := <-closed:
-				closed <- err
-				early = true
-			case <-time.After(2 * time.Millisecond):
-			}
-		})
-		for range 3 * ringSize {
-			m.Load(hot)
-		}
-		fault.Reset()
-		if !happened {
-			t.Logf("%d ticks", k-1)
-			require.Greater(t, k, int64(ringSize))
-			return
-		}
-		require.NoError(t, <-closed)
-		require.False(t, early, "Close did not wait for the reader at tick %d", k)
-		require.Zero(t, shmtest.Clean(t, b).UsedBytes)
-	}
 }

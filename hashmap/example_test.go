@@ -1,6 +1,7 @@
 package hashmap_test
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net/netip"
@@ -243,4 +244,34 @@ func ExampleMap_Scan() {
 	}
 	fmt.Println(sum)
 	// Output: 12497500
+}
+
+// A process keeps something made from the map, and makes it anew when the map has
+// changed.
+func ExampleMap_WaitChange() {
+	name := fmt.Sprintf("example-wait-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	routes, err := hashmap.Create[string, Route](a, "routes", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	since := routes.Version() // first the version, then what is there
+	fmt.Println("routes:", routes.Len())
+	go func() { // or another process
+		if err := routes.Store("/buy", Route{Backend: 3, Weight: 80}); err != nil {
+			log.Fatal(err)
+		}
+	}()
+	if _, err := routes.WaitChange(context.Background(), since); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(routes.Load("/buy"))
+	// Output:
+	// routes: 0
+	// {3 80} true
 }

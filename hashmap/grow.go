@@ -66,6 +66,10 @@ func (t *table) tend() {
 }
 
 func (t *table) tendNow() {
+	if t.stay() != nil {
+		return // the write that is about to be made says why
+	}
+	defer t.leave()
 	if h := t.crowded.Swap(0); h != 0 && t.growing.TryLock() {
 		if t.split(h) != nil { // no room: then it stays as it is
 			t.respite.Store(respite)
@@ -81,6 +85,10 @@ func (t *table) relieve(h uint64) error {
 	if t.plan.limit != 0 {
 		return t.makeRoom(h)
 	}
+	if err := t.stay(); err != nil {
+		return err
+	}
+	defer t.leave()
 	t.growing.Lock()
 	defer t.growing.Unlock()
 	return t.split(h)

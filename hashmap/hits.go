@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
 )
 
 // How a map with a limit learns what is used, though a read stores nothing shared.
@@ -45,11 +46,38 @@ func newRings(stripes uint64) *rings {
 // at returns the rings of a stripe.
 func (r *rings) at(stripe uint64) []ring { return r.of[stripe*r.lanes:][:r.lanes] }
 
-// hit gathers the hash of a key that was found. It returns true: so a read ends
+// hit tells that a key was found. It returns true: so a read ends
 // with it, and keeps nothing for afterwards.
 //
 //go:noinline
 func (t *table) hit(h uint64) bool {
+	if t.cell != nil {
+		t.tally(&t.cell.hits)
+	}
+	if t.rings != nil {
+		t.gather(h)
+	}
+	return true
+}
+
+// miss counts a read that has found nothing.
+func (t *table) miss() {
+	if t.cell != nil {
+		t.tally(&t.cell.misses)
+	}
+}
+
+// tally counts a read. It holds a record: Close waits for it.
+func (t *table) tally(count *psync.Word64) {
+	if _, i, ok := t.floor.Pool.Take(); ok {
+		if !t.dead() {
+			count.Add(1) // survivor: one more
+		}
+		t.floor.Pool.Give(i)
+	}
+}
+
+func (t *table) gather(h uint64) {
 	all := t.rings.at(t.plan.stripeOf(h))
 	r := &all[mem.Spread()&uint64(len(all)-1)]
 	switch i := r.n.Add(1) - 1; {
@@ -58,7 +86,6 @@ func (t *table) hit(h uint64) bool {
 	case i%ringSize == 0:
 		t.tell(h)
 	}
-	return true
 }
 
 // tell tells the stripe of a hash what was gathered, and the hash, if its lock is

@@ -10,9 +10,11 @@ import (
 // The root block of a map is
 //
 //	0      header
-//	128    head of the tree
-//	192    stripes, 64 bytes each
+//	128    news
+//	192    head of the tree
+//	256    stripes, 64 bytes each
 //	…      leases, 192 bytes each
+//	…      cells, 128 bytes each, of a map that counts reads
 //	…      label: what encoded values are, padded with zeros; none of plain ones
 //
 // a segment of the tree
@@ -43,13 +45,33 @@ type header struct {
 	leases     psync.Word64    // number of leases, a power of two
 }
 
+// news is for those who wait for changes, and for people. Writers read it after
+// every change.
+type news struct {
+	awaited psync.Word64    // 1: somebody may sleep; set by those who wait, cleared by the writer that wakes them
+	bell    psync.Word64    // raised by that writer; they sleep on it
+	changes psync.Word64    // as of a stripe: exchanges of the whole content; by the holder of the tree's swap lock
+	refused psync.Word64    // writes that found no room
+	cells   psync.Word64    // number of cells, 0 or readCells; written before the map has a name
+	spare   [3]psync.Word64 // 0
+}
+
+// cell is where the processes of every 16th slot count what they read.
+type cell struct {
+	hits   psync.Word64     // reads that found their key; added to by whoever reads, summed by Stats
+	misses psync.Word64     // and those that did not
+	spare  [14]psync.Word64 // 0; lines of its own
+}
+
 // stripe is a range of hashes that one lock guards.
 type stripe struct {
-	lock  psync.Mutex     // guards the segments of the range, on both sides, and count
-	count [2]psync.Word64 // entries of the range, by side; by the holder of lock, of the side being built by the holder of the tree's swap lock
-	floor psync.Word64    // what the last one evicted was worth, 28 bits; any value will do; by the holder of lock
-	gone  psync.Word64    // entries evicted, for people; by the holder of lock
-	spare [3]psync.Word64 // 0; a line of its own for each lock
+	lock    psync.Mutex     // guards the segments of the range, on both sides, and count
+	count   [2]psync.Word64 // entries of the range, by side; by the holder of lock, of the side being built by the holder of the tree's swap lock
+	floor   psync.Word64    // what the last one evicted was worth, 28 bits; any value will do; by the holder of lock
+	gone    psync.Word64    // entries evicted, for people; by the holder of lock
+	lapsed  psync.Word64    // entries freed because they had expired, for people; by the holder of lock
+	changes psync.Word64    // raised before a change of an entry and after it: odd while one is under way, or was cut short; by the holder of lock
+	spare   psync.Word64    // 0; a line of its own for each lock
 }
 
 // lease is the right to load one key. It is claimed under the lock of the key's
@@ -91,14 +113,16 @@ const (
 	slotsOff    = tree.SlotsOff
 	bucketSize  = tree.Line
 	rowSize     = 32
-	headerSize  = 128
-	treeOff     = headerSize
+	newsOff     = 128
+	treeOff     = newsOff + 64
 	stripesOff  = treeOff + tree.HeadSize
 	stripeSize  = 64
 	countOff    = 8 // in a stripe, of the first side
 	leaseSize   = 192
 	messageOff  = 56
 	messageSize = leaseSize - messageOff
+	readCells   = 16
+	cellSize    = 128
 	entryHeader = 16
 	deadlineOff = 8
 

@@ -96,7 +96,7 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 		return m.loadSlow(key, n, h, v)
 	}
 	runtime.KeepAlive(m)
-	return m.rings == nil || m.hit(h)
+	return !m.tells || m.hit(h)
 }
 
 // bucketIn returns the offset of a key's home in the segment that a directory's
@@ -128,9 +128,10 @@ func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64, v *V) bool {
 		if !f.retry && m.stands(&f) {
 			if !f.hit {
 				*v = *new(V)
+				m.miss()
 				return false
 			}
-			return m.rings == nil || m.hit(h)
+			return !m.tells || m.hit(h)
 		}
 		if m.dead() {
 			*v = *new(V)
@@ -179,7 +180,10 @@ func (t *table) appendValue(dst []byte, key mem.Ptr, n, h uint64) ([]byte, bool)
 		}
 		if !f.retry && t.stands(&f) {
 			runtime.KeepAlive(t)
-			if f.hit && t.rings != nil {
+			switch {
+			case !f.hit:
+				t.miss()
+			case t.tells:
 				t.hit(h)
 			}
 			return out, f.hit

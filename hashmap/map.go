@@ -27,6 +27,11 @@ type Options struct {
 	// TTL is how long an entry lives that is stored without a time to live of its
 	// own; 0 is for ever.
 	TTL time.Duration
+	// CountReads has Load, LoadInto, LoadAppend and Contains count what they find
+	// and what they do not, for Stats: exactly, for some nanoseconds each. It is
+	// stored with the map. Reads of processes that have the arena read-only store
+	// nothing, and are not counted.
+	CountReads bool
 	// Cache is how many decoded values this handle of an [Encoded] map remembers
 	// at most; 0 means 1024, less than 0 none. It should be twice the number of
 	// keys in use: they are spread by chance. A [Map] decodes nothing.
@@ -87,6 +92,9 @@ func (o *Options) plan(t *pages.Table, arenaSize uint64) (p plan, err error) {
 		p, err = planFor(uint64(capacity), t, arenaSize)
 	}
 	p.ttl = uint64(o.TTL)
+	if o.CountReads {
+		p.cells = readCells
+	}
 	return p, err
 }
 
@@ -163,6 +171,8 @@ func (m *Map[K, V]) Close() error {
 	m.open.Store(shut)
 	if m.floor.Pool != nil {
 		m.floor.Pool.Barrier()
+		m.ending.Lock() // none is held again: the handle is shut
+		m.ending.Unlock()
 		m.letGo()
 	}
 	return m.object.Close()

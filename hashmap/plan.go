@@ -21,6 +21,7 @@ type plan struct {
 	limit      uint64 // entries at most; 0: none
 	ttl        uint64 // nanoseconds that an entry lives, if nothing else is said; 0: for ever
 	leases     uint64 // keys that can be loaded at once, a power of two
+	cells      uint64 // where reads are counted; 0: they are not
 }
 
 const (
@@ -144,10 +145,12 @@ func (p *plan) stripes() uint64 { return 1 << p.stripeBits }
 // stripeOf returns the stripe of a hash.
 func (p *plan) stripeOf(h uint64) uint64 { return h >> 1 >> (63 - p.stripeBits) }
 
-func (p *plan) size() uint64 { return p.leasesOff() + p.leases*leaseSize }
+func (p *plan) size() uint64 { return p.cellsOff() + p.cells*cellSize }
 
 // leasesOff returns where the leases begin in the root block.
 func (p *plan) leasesOff() uint64 { return stripesOff + p.stripes()*stripeSize }
+
+func (p *plan) cellsOff() uint64 { return p.leasesOff() + p.leases*leaseSize }
 
 // spec describes the object.
 func (p *plan) spec(s *shape, t sizes) arena.Spec {
@@ -172,6 +175,7 @@ func (p *plan) fill(root mem.Ptr, size uint64, label string) {
 	h.leases.Store(p.leases)
 	h.expiring.Store(min(p.ttl, 1))
 	h.watch.wind(bootID())
+	mem.Cast[news](root.Add(newsOff)).cells.Store(p.cells)
 	mem.CopyInString(root.Add(p.size()), label)
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
@@ -184,6 +188,9 @@ func (p *plan) fill(root mem.Ptr, size uint64, label string) {
 func (p *plan) check(size uint64) error {
 	if p.leases < fewestLeases || p.leases > mostLeases || p.leases&(p.leases-1) != 0 {
 		return fmt.Errorf("%w: %d leases", ErrCorrupt, p.leases)
+	}
+	if p.cells != 0 && p.cells != readCells {
+		return fmt.Errorf("%w: %d cells", ErrCorrupt, p.cells)
 	}
 	if p.stripeBits > mostStripeBits || p.bits == 0 || p.bits > tree.MaxBits || p.bits < p.stripeBits || p.size() > size ||
 		p.buckets == 0 || p.buckets > p.most || p.most > tree.MaxBuckets || p.limit > mostEntries {

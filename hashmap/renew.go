@@ -100,6 +100,10 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 	if err := t.err(); err != nil {
 		return err
 	}
+	if err := t.stay(); err != nil {
+		return err
+	}
+	defer t.leave()
 	return t.underLock(t.tree.Swap(), t.tree.SwapAt(), func() error {
 		old := tree.SideOf(t.version.Load())
 		if first && t.tree.Dir(old).Load() != 0 {
@@ -114,9 +118,12 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 		}
 		if err == nil {
 			err = t.underTree(func() error {
+				beginChange(&t.news.changes)
 				t.tree.Exchange()
+				endChange(&t.news.changes)
 				return nil
 			})
+			t.ring()
 		}
 		if err != nil {
 			return errors.Join(err, t.takeDown(1-old))
@@ -290,7 +297,11 @@ func (t *table) freeSome() error {
 // clearOut frees the side that is not current, when there is no room, and reports
 // whether there was something to free.
 func (t *table) clearOut() bool {
-	if t.tree.Dir(1-tree.SideOf(t.version.Load())).Load() == 0 || !t.tree.Swap().TryLock(t.floor.Owner) {
+	if t.tree.Dir(1-tree.SideOf(t.version.Load())).Load() == 0 || t.stay() != nil {
+		return false
+	}
+	defer t.leave()
+	if !t.tree.Swap().TryLock(t.floor.Owner) {
 		return false
 	}
 	err := t.takeDown(1 - tree.SideOf(t.version.Load()))

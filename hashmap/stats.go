@@ -43,6 +43,16 @@ type Stats struct {
 	// directory was doubled, since the map was made. What a survivor has completed
 	// counts twice.
 	Growths uint64
+
+	// What follows is counted since the map was made, by all processes; one that
+	// is killed may leave a number one too high or low.
+	Writes  uint64 // changes of an entry, those by eviction and expiry too
+	Evicted uint64 // entries evicted for others; see Evictions
+	Expired uint64 // entries freed because their deadline had passed
+	Refused uint64 // writes that found no room
+
+	// Hits and Misses are exact numbers, with [Options].CountReads, and else 0.
+	Hits, Misses uint64
 }
 
 // Chain is how many buckets, of one cache line each, are looked at.
@@ -178,6 +188,9 @@ func (t *table) finish(s *Stats) {
 	if s.Slots = s.Buckets * bucketSlots; s.Slots != 0 {
 		s.Load = float64(s.Entries) / float64(s.Slots)
 	}
+	s.Writes, s.Expired = t.writes()
+	s.Evicted, s.Refused = t.evictions(), t.news.refused.Load()
+	s.Hits, s.Misses = t.reads()
 	s.RootBytes = t.floor.Pages.BlockSize(t.object.Size())
 	if d, err := t.look(); err == nil && d.Bits != 0 {
 		s.Words = d.Len()

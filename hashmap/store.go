@@ -99,6 +99,7 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if m.clearOut() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
 			continue
 		}
+		m.tally(&m.news.refused)
 		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
 	value := fillKey(m.base.Add(ref), key, n, size, m.usual())
@@ -215,6 +216,7 @@ type guard struct {
 	side   int // of the tree
 	seg    tree.Segment
 	half   bool // a change was begun and not ended
+	news   bool // something was changed
 }
 
 // lock locks the stripe of a key, mends what a dead holder left, and finds the
@@ -274,6 +276,9 @@ func (g *guard) unlock() {
 		return
 	}
 	g.stripe.lock.Unlock()
+	if g.news {
+		g.t.ring()
+	}
 }
 
 // count is the number of entries of the stripe, on the side that the segment is
@@ -298,7 +303,9 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 	r := op.Record
 	c.Lock, c.Target, c.Old = g.lock, g.seg.SlotAt(at.index, at.slot), at.old
 	c.Version = g.seg.Bucket(at.index)
-	g.half = true
+	if g.half = true; g.lock == g.off {
+		g.begin(at)
+	}
 	r.Replace(c)                                                 // survivor: rolls back
 	at.bucket.slots[at.slot].StoreRelease(c.New)                 // survivor: rolls forward
 	at.bucket.version.StoreRelease(at.bucket.version.Load() + 1) // survivor: raises it once more
@@ -307,6 +314,9 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 	}
 	if c.Count != 0 {
 		g.count().StoreRelease(c.After) // survivor: stores the same
+	}
+	if g.lock == g.off {
+		g.stripe.end()
 	}
 	r.Close() // survivor: nothing to mend
 	g.half = false

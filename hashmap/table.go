@@ -25,6 +25,7 @@ type table struct {
 	version *psync.Word64            // of the tree
 	state   *psync.Word64            // changes before the first block of the map is freed
 	open    atomic.Uint64            // what state holds while the map lives and the handle is open
+	tells   bool                     // a read that finds something tells somebody
 
 	// What the rest needs.
 	tree      *tree.Tree
@@ -41,9 +42,13 @@ type table struct {
 	crowded   atomic.Uint64         // a hash whose segment is to be split, with bit 0 set; 0: none
 	respite   atomic.Int64          // full segments to pass over, after one could not be split
 	growing   sync.Mutex            // held by the goroutine that splits
+	ending    sync.RWMutex          // held for reading by who takes locks of the map without a record
 	head      *header
 	reach     uint64 // buckets of a chain at most
+	news      *news
 	rings     *rings // hits to be told; nil: the map has no limit, or is read-only here
+	cell      *cell  // where reads are counted; nil: they are not
+	waits     waits
 	clock     clock
 	purging   sync.Mutex    // held by the goroutine that purges
 	purged    uint64        // first hash not yet looked at
@@ -59,9 +64,13 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	if err != nil {
 		return err
 	}
+	if t.news, err = mem.At[news](view, obj.Ref()+newsOff); err != nil {
+		return err
+	}
 	t.plan = plan{
 		capacity: h.capacity.Load(), stripeBits: uint(h.stripeBits.Load()), bits: uint(h.bits.Load()),
 		buckets: h.buckets.Load(), most: h.most.Load(), limit: h.limit.Load(), ttl: h.ttl.Load(), leases: h.leases.Load(),
+		cells: t.news.cells.Load(),
 	}
 	if err := t.plan.check(obj.Size()); err != nil {
 		return err
@@ -83,6 +92,11 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 			t.rings = newRings(t.plan.stripes())
 		}
 	}
+	if t.plan.cells != 0 && t.floor.Pool != nil {
+		at := obj.Ref() + t.plan.cellsOff() + uint64(t.floor.Owner.ID().Slot())%readCells*cellSize
+		t.cell = mem.Cast[cell](view.Base().Add(at))
+	}
+	t.tells = t.rings != nil || t.cell != nil
 	t.base = view.Base()
 	t.low = t.floor.DataOff
 	state, open := obj.Live()
@@ -136,6 +150,22 @@ const shut = ^uint64(0)
 // dead reports whether the handle or the map has ended. It is what readers ask
 // last: while it says no, no block of the map was freed because of that.
 func (t *table) dead() bool { return t.state.Load() != t.open.Load() }
+
+// stay keeps Close from letting the map's memory go before leave is called: for
+// what takes a lock of the map and has no record then, which Close waits for too.
+// It does not wait.
+func (t *table) stay() error {
+	if !t.ending.TryRLock() {
+		return t.err()
+	}
+	if t.dead() {
+		t.ending.RUnlock()
+		return t.err()
+	}
+	return nil
+}
+
+func (t *table) leave() { t.ending.RUnlock() }
 
 func (t *table) err() error {
 	if err := t.object.Err(); err != nil {

@@ -129,8 +129,10 @@ func (t *table) reset(key mem.Ptr, n, h, until uint64) (bool, error) {
 	if err != nil || !at.live {
 		return false, err
 	}
+	g.begin(at)
 	t.deadline(at.old & offsetMask).Store(until)          // survivor: the new deadline
 	at.bucket.version.Store(at.bucket.version.Load() + 1) // who decided by the old one looks again
+	g.stripe.end()
 	return true, nil
 }
 

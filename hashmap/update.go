@@ -31,7 +31,14 @@ func (m *Map[K, V]) Contains(k K) bool {
 	if n > m.maxKey {
 		return false
 	}
-	return m.observe(key, n, hashKey(key, n, &m.secrets)).hit
+	h := hashKey(key, n, &m.secrets)
+	hit := m.observe(key, n, h).hit
+	if hit && m.tells {
+		m.hit(h)
+	} else if !hit {
+		m.miss()
+	}
+	return hit
 }
 
 // LoadOrStore returns the value of a key and true if it is there. Otherwise it

@@ -17,11 +17,7 @@ func Adder(c *Counter) func(n uint64) {
 
 // Asleep reports whether a goroutine of this handle sleeps on the change word, and
 // whether others are parked behind it.
-func Asleep(v *Value[uint64]) (asleep, parked bool) {
-	v.watch.mu.Lock()
-	defer v.watch.mu.Unlock()
-	return v.watch.asleep, v.watch.up != nil
-}
+func Asleep(v *Value[uint64]) (asleep, parked bool) { return v.watch.turn.State() }
 
 // Watched reports whether the value's watched flag is set.
 func Watched(v *Value[uint64]) bool { return v.root.watched.Load() != 0 }

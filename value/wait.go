@@ -11,11 +11,8 @@ import (
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
-// How waiting works. A sleep in the kernel costs a thread, so of the goroutines
-// that wait on a handle one sleeps on the change word (the sleeper), and the
-// others park on a channel that it closes when it gets up. Then all look; who
-// has not got what he waits for comes again, and one of those is the next
-// sleeper.
+// How waiting works. Of the goroutines that wait on a handle one sleeps on the
+// change word, the others wait for it (psync.Turn).
 //
 // A writer stores the word and raises the change word after. If it is killed in
 // between nobody would ever raise it, so a handle remembers the word it first
@@ -38,10 +35,10 @@ type watch struct {
 	seen   atomic.Uint64 // change word seen last; 0: none
 	missed atomic.Uint64 // raises that nobody made and we can't make up for
 
-	mu     sync.Mutex
-	first  uint64        // the word when seen was seen first
-	asleep bool          // there is a sleeper
-	up     chan struct{} // closed when the sleeper gets up; nil: nobody is parked
+	mu    sync.Mutex
+	first uint64 // the word when seen was seen first
+
+	turn psync.Turn // whose is the sleep
 }
 
 // sight is what a look at the root showed.
@@ -91,15 +88,9 @@ func (w *word) wait(ctx context.Context, since uint64) (sight, error) {
 		if err != nil {
 			return sight{}, err
 		}
-		up, parked := w.watch.enter()
-		if !parked {
+		if w.watch.turn.Take(ctx) {
 			w.sleep(ctx, s)
-			w.watch.leave()
-			continue
-		}
-		select {
-		case <-up:
-		case <-ctx.Done():
+			w.watch.turn.Give()
 		}
 	}
 }
@@ -206,29 +197,4 @@ func (w *word) read() sight {
 func (k *watch) see(s sight) {
 	k.first = s.word
 	k.seen.Store(s.change)
-}
-
-// enter makes the caller the sleeper, or parks him: he waits for up.
-func (k *watch) enter() (up <-chan struct{}, parked bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.asleep {
-		k.asleep = true
-		return nil, false
-	}
-	if k.up == nil {
-		k.up = make(chan struct{})
-	}
-	return k.up, true
-}
-
-// leave has everybody look who is parked.
-func (k *watch) leave() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.asleep = false
-	if k.up != nil {
-		close(k.up)
-		k.up = nil
-	}
 }

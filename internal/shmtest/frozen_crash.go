@@ -78,7 +78,7 @@ func (r *Run) recover(t *testing.T, frame []byte, whole bool, do func(seg *shm.S
 // tick and after the last one, and the number of ticks.
 func Freeze(seg *shm.Segment, do func()) (frames [][]byte, ticks int64) {
 	keep := func(last bool) {
-		b := frame(seg)
+		b := Frame(seg)
 		if last || len(frames) == 0 || !bytes.Equal(b, frames[len(frames)-1]) {
 			frames = append(frames, b)
 		}
@@ -98,9 +98,9 @@ func Thaw(frame []byte, of *shm.Segment) *shm.Segment {
 	return shm.HeapBytes(frame, of.Reserved())
 }
 
-// frame copies a heap segment with all that is allocated, whatever of it its
+// Frame copies a heap segment with all that is allocated, whatever of it its
 // view can see already: the rest holds zeros still.
-func frame(seg *shm.Segment) []byte {
+func Frame(seg *shm.Segment) []byte {
 	size, err := seg.Size()
 	if err != nil {
 		panic(err)
