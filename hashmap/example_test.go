@@ -6,6 +6,9 @@ import (
 	"log"
 	"net/netip"
 	"os"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/hashmap"
@@ -199,6 +202,49 @@ func ExampleMap_Compute() {
 	// {3 50} true <nil>
 	// {0 0} false <nil>
 	// {0 0} false <nil>
+}
+
+// A page takes long to make. However many want it, in however many processes, one
+// makes it; it is fresh for a minute, and shown for another one while it is made
+// anew. That there is none is remembered for a second.
+func ExampleMap_Fetch() {
+	name := fmt.Sprintf("example-fetch-%d", os.Getpid())
+	a, err := arena.Create(name, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer arena.Remove(name, nil)
+	defer a.Close()
+	pages, err := hashmap.Create[string, []byte](a, "pages", &hashmap.Options{Limit: 1000})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var loads atomic.Int64
+	load := func(_ context.Context, path string) ([]byte, error) {
+		loads.Add(1)
+		time.Sleep(10 * time.Millisecond)
+		if path != "/" {
+			return nil, fmt.Errorf("no page %s", path)
+		}
+		return []byte("<h1>hello</h1>"), nil
+	}
+	o := &hashmap.FetchOptions{TTL: time.Minute, Stale: time.Minute, ErrorTTL: time.Second}
+
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if page, err := pages.Fetch(context.Background(), "/", load, o); err != nil || len(page) == 0 {
+				log.Fatal(page, err)
+			}
+		})
+	}
+	all.Wait()
+	fmt.Println(loads.Load(), "load")
+	_, err = pages.Fetch(context.Background(), "/nowhere", load, o)
+	fmt.Println(err)
+	// Output:
+	// 1 load
+	// no page /nowhere
 }
 
 // How large is the arena for a million entries? And does the default one do for a
