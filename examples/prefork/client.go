@@ -47,10 +47,10 @@ type answer struct {
 // net/http sends it again by itself, as it does with a GET on a connection that it
 // has used before.
 func (c *client) ask(ctx context.Context, method, path string, header http.Header) (*answer, error) {
-	sent := int64(0)
+	var sent atomic.Int64
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) {
 		if i.Err == nil {
-			atomic.AddInt64(&sent, 1)
+			sent.Add(1)
 		}
 	}})
 	req, err := http.NewRequestWithContext(ctx, method, c.url+path, nil)
@@ -65,7 +65,7 @@ func (c *client) ask(ctx context.Context, method, path string, header http.Heade
 	if err != nil {
 		answered = 0
 	}
-	c.broken.Add(max(atomic.LoadInt64(&sent), 1) - answered)
+	c.broken.Add(max(sent.Load(), 1) - answered)
 	return a, err
 }
 

@@ -29,8 +29,8 @@ type supervisor struct {
 	socket   *os.File // of the listener, for the workers
 	out      *os.File // for people
 	begun    time.Time
-	failed   chan error // why the supervisor gives up
-	rolling  sync.Mutex // by one at a time
+	rolling  sync.Mutex              // by one at a time
+	fail     context.CancelCauseFunc // gives up, for a reason; the first one counts
 
 	mu      sync.Mutex
 	crew    []*member            // by seat; whoever ends here is replaced
@@ -52,7 +52,7 @@ func (m *member) pid() int { return m.cmd.Process.Pid }
 
 // newSupervisor makes the arena and opens the socket.
 func newSupervisor(ctx context.Context, o *options) (*supervisor, error) {
-	s := &supervisor{options: o, out: os.Stdout, begun: time.Now(), failed: make(chan error, 1),
+	s := &supervisor{options: o, out: os.Stdout, begun: time.Now(),
 		crew: make([]*member, o.workers), running: make(map[*member]struct{})}
 	if o.json {
 		s.out = os.Stderr // standard output is for the summary
@@ -71,7 +71,8 @@ func newSupervisor(ctx context.Context, o *options) (*supervisor, error) {
 // newArena makes an arena of our own. If there is one of the name, its processes
 // may be workers of a supervisor that was killed, who are just leaving.
 func newArena(ctx context.Context, o *options) (*arena.Arena, error) {
-	for end := time.Now().Add(patience); ; {
+	end := time.Now().Add(patience)
+	for try := 0; ; try++ {
 		ours := false
 		a, err := arena.OpenOrCreate(o.name, &arena.Options{
 			MaxSize: o.size, Processes: 3*maxWorkers + 1, Lifetime: arena.RemoveWithLast,
@@ -87,8 +88,11 @@ func newArena(ctx context.Context, o *options) (*arena.Arena, error) {
 		if err := a.Close(); err != nil {
 			return nil, err
 		}
+		if try == 0 {
+			fmt.Fprintf(os.Stderr, "prefork: arena %q is in use: waiting for its processes to leave\n", o.name)
+		}
 		if time.Now().After(end) {
-			return nil, fmt.Errorf("arena %q is in use by another server: choose a -name", o.name)
+			return nil, fmt.Errorf("arena %q is in use by another server: choose another -name", o.name)
 		}
 		select {
 		case <-ctx.Done():
@@ -117,47 +121,31 @@ func (s *supervisor) listen() error {
 	return raw.Control(func(fd uintptr) { s.socket = os.NewFile(fd, "socket") })
 }
 
-// run serves until ctx is done or something fails; without -serve, until all has
-// been judged.
-func (s *supervisor) run(ctx context.Context) (*judge, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+// run serves until it is told to end or something fails; without -serve, until all
+// has been judged.
+func (s *supervisor) run(told context.Context) (j *judge, err error) {
+	ctx, cancel := context.WithCancelCause(told)
 	defer cancel(nil)
-	go func() {
-		select {
-		case err := <-s.failed:
-			cancel(err)
-		case <-ctx.Done():
-		}
-	}()
-	j := newJudge(s)
-	err := s.hire(ctx)
-	if err == nil {
+	s.fail = cancel
+	j = newJudge(s)
+	if err = s.hire(ctx); err == nil {
 		stop := s.rollOnHangup(ctx)
-		if s.serve {
-			s.say("%d workers serve on %s\n%s", s.workers, s.url, fmt.Sprintf(examples, s.url))
+		if s.say("%d workers serve on %s", s.workers, s.url); s.serve {
+			fmt.Fprintf(s.out, examples, s.url)
 			<-ctx.Done()
 		} else {
-			s.say("%d workers serve on %s", s.workers, s.url)
 			err = j.run(ctx)
 		}
 		stop()
 	}
-	if cause := context.Cause(ctx); cause != nil && cause != context.Canceled {
-		err = cause
+	if ctx.Err() != nil && told.Err() == nil {
+		err = context.Cause(ctx)
 	}
 	return j, errors.Join(err, s.dismiss())
 }
 
 func (s *supervisor) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "prefork: "+format+"\n", args...)
-}
-
-// fail gives up.
-func (s *supervisor) fail(err error) {
-	select {
-	case s.failed <- err:
-	default: // there was a reason before
-	}
 }
 
 // hire starts all workers and waits until they serve.
