@@ -1,7 +1,7 @@
 // Prefork serves HTTP with several processes that keep what they know in shared
 // memory, and shows that any of them can be killed at any moment.
 //
-//	go run ./examples/prefork                     # some 10 s: serves, attacks itself, judges
+//	go run ./examples/prefork                     # some 8 s: serves, attacks itself, judges
 //	go run ./examples/prefork -json -workers 4
 //	go run ./examples/prefork -serve              # until Ctrl-C, for curl and a browser
 //
@@ -65,10 +65,13 @@
 //	sessions.go, limiter.go, reports.go    one use of it each
 //	server.go      the routes, and /stats
 //	worker.go      a worker process: serve, drain, leave
-//	supervisor.go  starting, replacing and rolling workers
+//	supervisor.go  the arena, the socket, signals
+//	crew.go        starting, replacing and rolling workers
 //	client.go      one who asks, and asks again
 //	visitor.go     one with a session, who counts his visits himself
-//	judge.go       the trials
+//	judge.go       the trials, and what they ask in common
+//	stampede.go    many at once: stampede, takeover, limit
+//	traffic.go     visitors who go on: traffic, restart
 //	summary.go     the last check, and what is printed at the end
 package main
 
@@ -108,7 +111,7 @@ const (
 func parseOptions(args []string) (*options, error) {
 	o := new(options)
 	f := flag.NewFlagSet("prefork", flag.ContinueOnError)
-	f.StringVar(&o.name, "name", "prefork", "name of the arena")
+	f.StringVar(&o.name, "name", "", "name of the arena (default \"prefork\" with -serve, else one of our own)")
 	f.Int64Var(&o.size, "size", 64<<20, "bytes the arena may grow to")
 	f.StringVar(&o.addr, "addr", "127.0.0.1:0", "address to listen on (port 0: any that is free)")
 	f.IntVar(&o.workers, "workers", max(2, runtime.NumCPU()), "worker processes")
@@ -121,6 +124,12 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.json, "json", false, "print the summary as a JSON object on the last line")
 	if err := f.Parse(args); err != nil {
 		return nil, err
+	}
+	if o.name == "" {
+		o.name = "prefork"
+		if !o.serve { // several may demonstrate at the same time
+			o.name += fmt.Sprintf(".%d", os.Getpid())
+		}
 	}
 	return o, o.check(f.Args())
 }

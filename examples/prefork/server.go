@@ -24,7 +24,7 @@ type server struct {
 const examples = `
   curl -c jar -d user=ann %[1]s/login     # a session, valid at every worker
   curl -b jar -d '' %[1]s/visit           # count a visit; GET /session shows it
-  curl -i %[1]s/report?id=7               # slow once, then X-Report: hit; &work=3s is slower
+  curl -i '%[1]s/report?id=7'             # slow once, then X-Report: hit; &work=3s is slower
   curl -i -H 'X-Client: me' %[1]s/api     # the limiter: Retry-After when it is enough
   curl %[1]s/stats                        # any worker answers for all
 `

@@ -14,7 +14,7 @@ import (
 type summary struct {
 	Workers      int         `json:"workers"`
 	Seconds      float64     `json:"duration_s"`
-	Judgements   []judgement `json:"judgements"`
+	Judgements   []judgement `json:"judgements,omitempty"`
 	Requests     uint64      `json:"requests"`
 	Logins       uint64      `json:"logins"`
 	Visits       uint64      `json:"visits"`
