@@ -41,7 +41,7 @@
 // SIGINT and SIGTERM to the supervisor end all. When the supervisor itself is
 // killed, its workers read the end of their standard input, finish what they have
 // in hand, and leave. Whoever leaves last removes the arena; if all are killed at
-// the same instant it stays behind, and the next start replaces it.
+// the same instant it stays behind, and the next start under its name replaces it.
 //
 // # The demonstration
 //

@@ -20,13 +20,15 @@ type server struct {
 	draining atomic.Bool // clients are to come again by another connection
 }
 
-// examples are what to try with -serve; %[1]s is where.
+// examples are what to try with -serve; %[1]s is where, %[2]d the supervisor.
 const examples = `
   curl -c jar -d user=ann %[1]s/login     # a session, valid at every worker
   curl -b jar -d '' %[1]s/visit           # count a visit; GET /session shows it
   curl -i '%[1]s/report?id=7'             # slow once, then X-Report: hit; &work=3s is slower
   curl -i -H 'X-Client: me' %[1]s/api     # the limiter: Retry-After when it is enough
   curl %[1]s/stats                        # any worker answers for all
+  kill -9 PID                                              # of a worker, as X-Worker says: nothing is lost
+  kill -HUP %-47[2]d# replace all workers: nobody notices
 `
 
 func newServer(s *shared) *server {

@@ -113,7 +113,7 @@ func (s *supervisor) run(told context.Context) (j *judge, err error) {
 	if err = s.hire(ctx); err == nil {
 		stop := s.rollOnHangup(ctx)
 		if s.say("%d workers serve on %s", s.workers, s.url); s.serve {
-			fmt.Fprintf(s.out, examples, s.url)
+			fmt.Fprintf(s.out, examples, s.url, os.Getpid())
 			<-ctx.Done()
 		} else {
 			err = j.run(ctx)
