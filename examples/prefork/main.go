@@ -175,6 +175,5 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	defer s.arena.Close()
 	return s.finish(s.run(ctx))
 }

@@ -138,6 +138,23 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
+// TestNobodyReads: who prints into a pipe that nobody reads is killed for it.
+func TestNobodyReads(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	s := startTo(t, w, arenaName(t), "-serve")
+	s.url(t)
+	s.signal(t, os.Interrupt)
+	if err := s.cmd.Wait(); err == nil {
+		t.Error("it printed its summary; where?")
+	}
+	s.gone(t)
+}
+
 func TestRefuses(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"-workers 1", "want 2 to"},
@@ -186,12 +203,21 @@ func (x *transcript) String() string {
 
 func start(t *testing.T, name string, args ...string) *running {
 	t.Helper()
+	return startTo(t, nil, name, args...)
+}
+
+// startTo has it print its summary to a file.
+func startTo(t *testing.T, summary *os.File, name string, args ...string) *running {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &running{cmd: exec.Command(program, append([]string{"-json", "-name", name}, args...)...), eof: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = &s.out, w
+	if summary != nil {
+		s.cmd.Stdout = summary
+	}
 	err = s.cmd.Start()
 	w.Close()
 	if err != nil {

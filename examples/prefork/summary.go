@@ -27,9 +27,9 @@ type summary struct {
 	OK           bool        `json:"ok"`
 }
 
-// finish makes the last check and prints the summary, now that all workers are
-// gone; failed is what went wrong before. It returns the reasons for an exit status
-// of 1.
+// finish makes the last check, leaves the arena and prints the summary, now that all
+// workers are gone; failed is what went wrong before. It returns the reasons for an
+// exit status of 1.
 func (s *supervisor) finish(j *judge, failed error) error {
 	sum := &summary{
 		Workers: s.workers, Seconds: time.Since(s.begun).Seconds(), Judgements: j.judgements, Check: "ok",
@@ -40,7 +40,8 @@ func (s *supervisor) finish(j *judge, failed error) error {
 	if bad != nil {
 		sum.Check = bad.Error()
 	}
-	err := errors.Join(failed, bad)
+	// Before anything is printed: when nobody reads that, it is our death.
+	err := errors.Join(failed, bad, s.arena.Close())
 	sum.OK = err == nil
 	return errors.Join(err, sum.print(s.json))
 }
