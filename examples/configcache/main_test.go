@@ -131,6 +131,20 @@ func TestKilledSupervisor(t *testing.T) {
 	}
 }
 
+// TestNobodyReads: who prints into a pipe that nobody reads is killed for it.
+func TestNobodyReads(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	s := startTo(t, w, arenaName(t), "-duration", "300ms")
+	if err := s.cmd.Wait(); err == nil {
+		t.Error("it printed its summary; where?")
+	}
+}
+
 // running is the program, started.
 type running struct {
 	cmd      *exec.Cmd
@@ -158,8 +172,17 @@ func (x *text) String() string {
 
 func start(t *testing.T, name string, args ...string) *running {
 	t.Helper()
+	return startTo(t, nil, name, args...)
+}
+
+// startTo starts the program with its summary going to a file.
+func startTo(t *testing.T, out *os.File, name string, args ...string) *running {
+	t.Helper()
 	s := &running{cmd: exec.Command(program, append([]string{"-json", "-name", name}, args...)...)}
-	s.cmd.Stdout, s.cmd.Stderr = &s.out, &s.messages
+	if s.cmd.Stdout = &s.out; out != nil {
+		s.cmd.Stdout = out
+	}
+	s.cmd.Stderr = &s.messages
 	s.cmd.WaitDelay = 10 * time.Second // its workers have its standard error
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -45,7 +45,9 @@ func (s *supervisor) finish(failed error) error {
 	if err != nil {
 		sum.Check = err.Error()
 	}
-	return errors.Join(err, sum.print(s.json), s.arena.Remove(s.rowsName))
+	// Before the summary: nobody may read it, and then printing kills us.
+	gone := errors.Join(s.arena.Remove(s.rowsName), s.arena.Close())
+	return errors.Join(err, sum.print(s.json), gone)
 }
 
 // verdict is an error if any lookup was answered badly.

@@ -21,13 +21,17 @@ type Flag int
 const Unchecked Flag = 1
 
 // Name returns a name that no other segment has. It is removed when the test
-// ends, if it is still there.
+// ends, or the test binary is killed, if it is still there.
 func Name(t testing.TB) string {
 	t.Helper()
-	name := fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ToLower(rand.Text()[:10]))
+	startSweeper()
+	name := namePrefix(os.Getpid()) + strings.ToLower(rand.Text()[:10])
 	t.Cleanup(func() { _ = shm.Remove(name, nil) })
 	return name
 }
+
+// namePrefix is what the names begin with that a test binary gives.
+func namePrefix(pid int) string { return fmt.Sprintf("test-%d-", pid) }
 
 // Heap returns an arena on the heap: the race detector sees it.
 func Heap(t testing.TB, o *arena.Options, flags ...Flag) *arena.Arena {

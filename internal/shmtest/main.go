@@ -22,9 +22,13 @@ const (
 func Main(m *testing.M, roles map[string]func(args []string) int) {
 	name := os.Getenv(roleVariable)
 	if name == "" {
+		hasMain = true
 		os.Exit(m.Run())
 	}
 	role := roles[name]
+	if name == sweeperRole {
+		role = sweeper
+	}
 	if role == nil {
 		Fail("there is no role %q", name)
 	}

@@ -1,17 +1,20 @@
 package shmtest
 
 import (
+	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/shm"
 )
 
 func TestMain(m *testing.M) { Main(m, roles) }
 
-var roles = map[string]func(args []string) int{"filler": filler}
+var roles = map[string]func(args []string) int{"filler": filler, "litterer": litterer}
 
 // filler is killed in its init function.
 func filler(args []string) int {
@@ -63,4 +66,35 @@ func TestB16_InitKilledWhileOthersWait(t *testing.T) {
 	require.Equal(t, 6, r.Blocks)
 	require.Zero(t, r.Garbage)
 	require.NoError(t, a.Close())
+}
+
+// litterer is a test binary that is killed with a segment in its hands.
+func litterer([]string) int {
+	hasMain = true
+	startSweeper()
+	o := little()
+	name := namePrefix(os.Getpid()) + "x"
+	_, err := arena.Create(name, o)
+	Must(err)
+	Say("%s", name)
+	select {}
+}
+
+// TestSweeper: what a killed test binary has left is removed.
+func TestSweeper(t *testing.T) {
+	c := Start(t, "litterer")
+	name, ok := c.Line()
+	require.True(t, ok)
+	require.True(t, listed(t, name))
+	c.Kill()
+	for limit := time.Now().Add(patience); listed(t, name); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(limit), "%s is still there", name)
+	}
+}
+
+func listed(t *testing.T, name string) bool {
+	t.Helper()
+	all, err := shm.List("")
+	require.NoError(t, err)
+	return slices.ContainsFunc(all, func(s shm.Info) bool { return s.Name == name })
 }
