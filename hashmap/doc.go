@@ -20,8 +20,8 @@
 // All, Keys, Values and AllPrefix iterate; Range and RangePrefix do so too and say
 // how it ended. Scan returns the next entries, and a number with which the scan goes
 // on in another process. Snapshot returns a map of Go's. None of them ever mixes two
-// contents: when the content is exchanged meanwhile, an iteration ends early, a scan
-// has an error, and Snapshot begins again.
+// contents: when the content is exchanged meanwhile, an iteration goes on over the old
+// one, which is kept for it for a while; a scan has an error, and Snapshot begins again.
 //
 // # Keys and values
 //
@@ -99,8 +99,7 @@
 // Len never wait; a read is repeated only because a write to the same bucket was
 // completed. All others, once they have to write, wait for the lock of their stripe
 // as long as its holder lives; Clear and ReplaceAll wait for each other, and Snapshot
-// for them if they come again and again. When the arena has
-// no room, whatever stores returns ErrFull or ErrNoSpace and the old value stays.
+// waits for them if they come again and again. When the arena has no room, whatever stores returns ErrFull or ErrNoSpace and the old value stays.
 // Whatever may write
 // returns ErrReadOnly on an arena opened read-only, also when it would not have
 // written. A read that meets damage finds nothing and leaves ErrCorrupt in Err;

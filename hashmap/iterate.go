@@ -17,8 +17,27 @@ import (
 // yielded already: their hashes are kept until the range is done.
 //
 // A walk is over one content. When that was exchanged, a walk that has given
-// nothing away yet begins again, and any other one is over: what is left of the
-// old content is being taken down, and the new one is another one's.
+// nothing away yet begins again. Any other one goes on in the old tree, as long as
+// that stands:
+//
+//	walk                                    who exchanges the content
+//	1  version: content e                   1  the exchange to e + 1
+//	2  one more walk over e                 2  wait until there is none over e,
+//	3  version again: still e, or              100 ms at most
+//	   one less, and start again            3  gone = e
+//	4  walk, in the tree on e's side        4  take the tree of e down
+//	5  one less
+//
+// One of the two sees the other: the walk the exchange, in 3, or that one the walk,
+// in 2. Whoever is not counted, because he may not write, or not any more, because
+// he took too long, finds out: what he has read stands if gone is not e after it,
+// and then, later, the version is of e or e + 1. The other way round, two exchanges
+// between the looks would leave gone at e + 1. As with a bucket's version, gone
+// changes before the first block is freed. Then the walk is over: the new content is
+// another one's.
+//
+// A walk that is killed leaves a count that is too high. It holds up one exchange, by
+// 100 ms, which then clears the count.
 
 // All iterates over the entries, in no order. It takes no lock and does not
 // hold writers up. Each pair is one that was in the map at one time; a key that
@@ -27,16 +46,19 @@ import (
 // twice.
 //
 // Contents are never mixed: if the whole content is exchanged meanwhile, by Clear
-// or ReplaceAll, the iteration ends early. It does so too if the map is removed or
-// the handle closed, and Err says why. Whoever has to know whether it came to the
-// end takes [Map.Range]; whoever needs all of one content, [Map.Snapshot].
+// or ReplaceAll, the iteration goes on over the old one, which is kept for it for 100
+// ms. Beyond that, or if the arena is read-only, so that nobody knows of it, it ends
+// early when that content is taken down. It does so too if the map is removed or the
+// handle closed, and Err says why. Whoever has to know whether it came to the end
+// takes [Map.Range]; whoever needs all of one content, however long it takes,
+// [Map.Snapshot].
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) { _ = m.Range(yield) }
 }
 
 // Range is All with a reason: it calls f with each entry until f returns false,
 // and returns nil if f did so, or there are no more. Otherwise the error wraps
-// ErrReplaced if the whole content was exchanged meanwhile, or is what Err
+// ErrReplaced if the content was exchanged meanwhile and taken down, or is what Err
 // returns: ErrClosed, ErrRemoved, or ErrCorrupt, also if the handle has met damage
 // before; then f was called with the entries that can be read.
 func (m *Map[K, V]) Range(f func(K, V) bool) error {
@@ -68,6 +90,8 @@ func (m *Map[K, V]) Values() iter.Seq[V] {
 // these are wanted, and calls yield with the index of each, until it returns false.
 // The error says why the walk has ended early, if it was not for that.
 func (m *Map[K, V]) each(w *walk, keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) error {
+	w.counts = m.floor.Pool != nil
+	defer w.quit()
 	for w.more() {
 		var hashes [bucketSlots]uint64
 		n, ok := m.snapshot(w, &hashes, keys, values)
@@ -102,7 +126,9 @@ type walk struct {
 
 	content  uint64  // which one the walk is over, as tree.EpochOf counts; from when the first segment is found
 	begun    bool    // it stays that one
-	replaced bool    // it was exchanged
+	replaced bool    // it was exchanged, and taken down
+	counts   bool    // it is to be counted
+	counted  uint64  // one more than how many times the count had been cleared; 0: it is not counted
 	prefix   mem.Ptr // what keys begin with, if length is not 0
 	length   uint64
 }
@@ -137,26 +163,26 @@ func (w *walk) more() bool {
 // find finds the segment at from, of the content that the walk is over.
 func (w *walk) find() bool {
 	for try := 0; ; try++ {
-		d, s, err := w.t.peek(w.from)
-		if err != nil || w.t.dead() {
-			if err != nil && !w.t.dead() {
-				w.t.damaged("%v", err)
-			}
+		d, s, err := w.peek()
+		version, there := w.look()
+		switch {
+		case w.t.dead():
 			return false
-		}
-		if s.Buckets == 0 {
-			w.over = true // there is no tree yet
-			return false
-		}
-		if content := tree.EpochOf(d.Version); content != w.content && w.t.version.Load() == d.Version {
+		case version != d.Version: // look again
+		case !there:
 			if w.replaced = w.begun; w.replaced {
 				return false
 			}
-			*w = walk{t: w.t, content: content, prefix: w.prefix, length: w.length} // from the beginning
-			continue
-		}
-		if w.t.version.Load() == d.Version {
-			w.seg, w.version, w.next = s, d.Version, 0
+			w.quit()
+			*w = walk{t: w.t, content: tree.EpochOf(version), counts: w.counts, prefix: w.prefix, length: w.length}
+		case err != nil:
+			w.t.damaged("%v", err)
+			return false
+		case s.Buckets == 0:
+			w.over = true // there is no tree yet
+			return false
+		case w.join():
+			w.seg, w.version, w.next = s, version, 0
 			if len(w.yielded) == 0 {
 				w.end = w.after()
 			}
@@ -166,19 +192,93 @@ func (w *walk) find() bool {
 	}
 }
 
+// look returns the version of the tree, and whether the content of the walk is there
+// at it: it is the current one; or the walk has begun, and it is the one before and
+// not being taken down.
+func (w *walk) look() (version uint64, there bool) {
+	gone := w.t.news.gone.Load() // before the version
+	version = w.t.version.Load()
+	before := w.begun && gone != w.content && tree.EpochOf(version-tree.OneExchange) == w.content
+	return version, tree.EpochOf(version) == w.content || before
+}
+
+// peek finds the segment at from without a lock, in the tree of the walk's content.
+// What it returns stands if look says so, at the version of the directory.
+func (w *walk) peek() (*tree.Dir, tree.Segment, error) {
+	t := w.t
+	d := tree.Dir{Version: t.version.Load()}
+	if !w.begun || tree.EpochOf(d.Version) == w.content {
+		current, s, err := t.peek(w.from)
+		switch {
+		case current == nil: // damaged
+			return &d, s, err
+		case w.begun && tree.EpochOf(current.Version) != w.content: // exchanged meanwhile
+			return w.peek()
+		}
+		return current, s, err
+	}
+	ref := t.tree.Dir(int(w.content & 1)).Load()
+	if ref == 0 {
+		return &d, tree.Segment{}, nil
+	}
+	t.floor.Refresh() // it may lie where another process has grown the arena
+	old, err := t.tree.Open(ref)
+	if old.Version = d.Version; err != nil {
+		return &d, tree.Segment{}, err
+	}
+	s, ok := t.segment(old.Word(w.from).Load(), &old)
+	if !ok {
+		err = fmt.Errorf("the directory's word for hash %#x is %#x", w.from, s.Word)
+	}
+	return &old, s, err
+}
+
+// join counts the walk, if it is to be counted. False: the content was exchanged
+// before anybody could know.
+func (w *walk) join() bool {
+	if !w.counts || w.counted != 0 || w.t.stay() != nil {
+		return true
+	}
+	w.counted = w.t.news.walks[w.content&1].Add(1)>>32 + 1 // survivor: one exchange waits for nobody
+	w.t.leave()
+	if tree.EpochOf(w.t.version.Load()) == w.content {
+		return true
+	}
+	w.quit()
+	return false
+}
+
+// quit ends what join has begun, unless the count was cleared meanwhile.
+func (w *walk) quit() {
+	if w.counted == 0 || w.t.stay() != nil {
+		return
+	}
+	defer w.t.leave()
+	walks := &w.t.news.walks[w.content&1]
+	for n := walks.Load(); n>>32 == w.counted-1 && uint32(n) != 0 && !walks.CompareAndSwap(n, n-1); n = walks.Load() {
+	}
+	w.counted = 0
+}
+
 // stands reports whether the segment is still that of its range. If not, the walk
 // goes back to where the range begins.
 func (w *walk) stands() bool {
-	if w.t.version.Load() == w.version {
+	if version, there := w.look(); there && version == w.version {
 		return true
 	}
-	d, s, err := w.t.peek(w.from)
-	if err == nil && s.Word == w.seg.Word && tree.EpochOf(d.Version) == tree.EpochOf(w.version) && w.t.version.Load() == d.Version {
-		w.version = d.Version
+	d, s, err := w.peek()
+	if version, there := w.look(); err == nil && there && s.Word == w.seg.Word && version == d.Version {
+		w.version = version
 		return true
 	}
 	w.seg, w.skip = tree.Segment{}, len(w.yielded)
 	return false
+}
+
+// confirms reports whether what was read of a bucket stands.
+func (w *walk) confirms(f *found) bool {
+	_, there := w.look()
+	return there && w.t.stands(f)
 }
 
 // advance goes on to the range after that of the segment.
@@ -230,7 +330,7 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 				n++
 			}
 		}
-		if m.stands(&f) {
+		if w.confirms(&f) {
 			runtime.KeepAlive(m)
 			return n, true
 		}

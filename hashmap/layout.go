@@ -53,7 +53,8 @@ type news struct {
 	changes psync.Word64    // as of a stripe: exchanges of the whole content; by the holder of the tree's swap lock
 	refused psync.Word64    // writes that found no room
 	cells   psync.Word64    // number of cells, 0 or readCells; written before the map has a name
-	spare   [3]psync.Word64 // 0
+	walks   [2]psync.Word64 // {times it was cleared 32, iterations 32} over a content, by its side; too high if some were killed
+	gone    psync.Word64    // the content that was last begun to be taken down; by the holder of the tree's swap lock
 }
 
 // cell is where the processes of every 16th slot count what they read.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
@@ -19,7 +20,8 @@ import (
 //	   lock, before the next one is reserved
 //	3  lock the tree; raise the version by one exchange; unlock
 //	                          the new content is there, the old one is not
-//	4  take the old tree down, a few entries at a time, under the lock of their
+//	4  wait for iterations over it, 100 ms at most (iterate.go)
+//	5  take the old tree down, a few entries at a time, under the lock of their
 //	   stripe; unlock
 //
 // Step 3 is one store, so no record names it. A survivor finds the one content or
@@ -31,8 +33,9 @@ import (
 // stripe is taken down; and who takes the lock later finds the new tree.
 
 // Clear removes all entries. Readers see all of them or none; they are not held
-// up, and writers but for moments. An iteration that is under way ends early. It blocks while another process clears or
-// replaces the content. With an error nothing has changed, unless the arena was
+// up, and writers but for moments. An iteration that is under way goes on over the old
+// entries; Clear waits for it, 100 ms at most. It blocks while another process clears
+// or replaces the content. With an error nothing has changed, unless the arena was
 // closed meanwhile.
 func (m *Map[K, V]) Clear() error {
 	return m.renew(m.plan.bits, m.plan.buckets, false, func(*nursery) error { return nil })
@@ -40,11 +43,11 @@ func (m *Map[K, V]) Clear() error {
 
 // ReplaceAll exchanges the whole content for what seq yields, by one store: a
 // reader finds the old value of a key or the new one, and once it has found a new
-// one, no old one any more; an iteration that is under way ends early. Of a key that
-// is yielded twice the last value stays. What other writers store meanwhile may be
-// gone with the old content. A map with a limit takes all pairs, one after the
-// other, and evicts as ever: of more than its limit some stay, and which is not
-// said.
+// one, no old one any more. An iteration that is under way goes on over the old
+// content; ReplaceAll waits for it, 100 ms at most. Of a key that is yielded twice the
+// last value stays. What other writers store meanwhile may be gone with the old
+// content. A map with a limit takes all pairs, one after the other, and evicts as ever:
+// of more than its limit some stay, and which is not said.
 //
 // seq is called before anything else happens, with no lock held, and its pairs
 // are kept in Go's memory until it ends. The arena needs room for both contents.
@@ -105,7 +108,8 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 	}
 	defer t.leave()
 	return t.underLock(t.tree.Swap(), t.tree.SwapAt(), func() error {
-		old := tree.SideOf(t.version.Load())
+		content := tree.EpochOf(t.version.Load())
+		old := int(content & 1)
 		if first && t.tree.Dir(old).Load() != 0 {
 			return nil
 		}
@@ -128,9 +132,27 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 		if err != nil {
 			return errors.Join(err, t.takeDown(1-old))
 		}
+		t.letWalksEnd(content)
 		_ = t.takeDown(old) // it is done; what is left is for the next writer
 		return nil
 	})
+}
+
+// walkTime is how long iterations over an old content hold up that it is taken down.
+const walkTime = 100 * time.Millisecond
+
+// letWalksEnd waits for the iterations over a content that was exchanged. If it takes
+// too long the count is cleared: some were killed, or will find out.
+func (t *table) letWalksEnd(content uint64) {
+	walks := &t.news.walks[content&1]
+	nap := 10 * time.Microsecond
+	for end := time.Now().Add(t.grace); uint32(walks.Load()) != 0 && !t.dead(); nap = min(2*nap, time.Millisecond) {
+		if time.Now().After(end) {
+			walks.Store((walks.Load()>>32 + 1) << 32) // survivor: nobody is waited for
+			return
+		}
+		time.Sleep(nap)
+	}
 }
 
 // build makes an empty tree on a side.
@@ -231,6 +253,9 @@ func (t *table) takeSome(side int, left *int) (done bool, err error) {
 	ref := t.tree.Dir(side).Load()
 	if ref == 0 {
 		return true, nil
+	}
+	if gone := tree.EpochOf(t.version.Load() - tree.OneExchange); t.news.gone.Load() != gone {
+		t.news.gone.Store(gone) // survivor: a tree to take down; nobody walks over it any more
 	}
 	t.floor.Refresh() // it may lie where one who is dead has grown the arena
 	d, err := t.tree.Open(ref)

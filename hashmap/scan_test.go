@@ -1,9 +1,11 @@
 package hashmap
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -222,13 +224,14 @@ func TestMap_ScanCursor(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 }
 
-// An iteration yields entries of one content, wherever it is exchanged, and says
-// that it has ended early.
+// An iteration yields entries of one content, wherever it is exchanged, and if
+// nobody waits for it, says that it has ended early.
 func TestMap_RangeReplaced(t *testing.T) {
 	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
 		a, b := opener(spacious)
 		m := create[uint64, uint64](t, a, "m", &Options{Capacity: 300})
 		other := open[uint64, uint64](t, b, "m")
+		m.grace = 0
 		content := func(version uint64) map[uint64]uint64 {
 			all := make(map[uint64]uint64)
 			for k := range uint64(300) {
@@ -257,6 +260,109 @@ func TestMap_RangeReplaced(t *testing.T) {
 			require.Equal(t, 7, n)
 		}
 	})
+}
+
+// numbered is a content of n keys that all have one value.
+func numbered(n, version uint64) map[uint64]uint64 {
+	all := make(map[uint64]uint64)
+	for k := range n {
+		all[k] = version
+	}
+	return all
+}
+
+// An iteration has its content to the end, wherever that is exchanged; and whoever
+// exchanges it waits for that, and the next one too.
+func TestMap_RangeKeepsContent(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		m := create[uint64, uint64](t, a, "m", &Options{Capacity: 300})
+		other := open[uint64, uint64](t, b, "m")
+		m.grace = time.Minute // nobody is to be late
+		for at := 1; at <= 300; at += 13 {
+			require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
+			done := make(chan error, 2)
+			got := make(map[uint64]uint64)
+			err := other.Range(func(k, v uint64) bool {
+				if got[k] = v; len(got) != at {
+					return true
+				}
+				content := tree.EpochOf(m.version.Load())
+				go func() { done <- m.ReplaceAll(maps.All(numbered(200, 1))) }()
+				for tree.EpochOf(m.version.Load()) == content {
+					runtime.Gosched()
+				}
+				go func() { done <- m.Clear() }()
+				return true
+			})
+			require.NoError(t, err)
+			require.Equal(t, numbered(300, 0), got)
+			require.NoError(t, errors.Join(<-done, <-done))
+			require.Zero(t, m.Len())
+			require.Zero(t, uint32(m.news.walks[0].Load())+uint32(m.news.walks[1].Load()))
+		}
+	})
+}
+
+// A walk that takes too long, or was killed, is waited for once. What was cleared
+// meanwhile is not counted down.
+func TestMap_ExchangeGoesOn(t *testing.T) {
+	m := couple(t, 1, nil)[0]
+	m.grace = time.Millisecond
+	require.NoError(t, m.Store("k", 1))
+	content := tree.EpochOf(m.version.Load())
+	m.news.walks[content&1].Add(3) // of the dead
+	err := m.Range(func(string, int) bool {
+		require.NoError(t, m.Clear())
+		require.EqualValues(t, 1<<32, m.news.walks[content&1].Load())
+		m.news.walks[content&1].Add(1) // of somebody else, later
+		return true
+	})
+	require.ErrorIs(t, err, ErrReplaced)
+	require.EqualValues(t, 1<<32|1, m.news.walks[content&1].Load())
+}
+
+// A walk that is counted too late begins again.
+func TestMap_WalkJoinsLate(t *testing.T) {
+	m := couple(t, 1, nil)[0]
+	require.NoError(t, m.Store("k", 1))
+	w := walk{t: &m.table, counts: true, content: tree.EpochOf(m.version.Load())}
+	require.NoError(t, m.Clear())
+	require.False(t, w.join())
+	require.Zero(t, w.counted)
+	require.Zero(t, uint32(m.news.walks[0].Load())+uint32(m.news.walks[1].Load()))
+}
+
+// An old content that somebody has begun to take down, or that two exchanges lie
+// behind, is not walked over any more.
+func TestMap_OldContent(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", nil)
+	require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
+	version, gone := m.version.Load(), m.news.gone.Load()
+	for what, c := range map[string]struct {
+		version, gone uint64
+		want          error
+	}{
+		"exchanged once":  {version + tree.OneExchange, gone, nil},
+		"exchanged twice": {version + 2*tree.OneExchange, gone, ErrReplaced},
+		"taken down":      {version + tree.OneExchange, tree.EpochOf(version), ErrReplaced},
+		"and once more":   {version + 2*tree.OneExchange, tree.EpochOf(version) + 1, ErrReplaced},
+	} {
+		n := 0
+		err := m.Range(func(uint64, uint64) bool {
+			if n++; n == 100 { // as if, with the tree still there
+				m.news.gone.Store(c.gone)
+				m.version.Store(c.version)
+			}
+			return true
+		})
+		m.version.Store(version)
+		m.news.gone.Store(gone)
+		require.ErrorIs(t, err, c.want, what)
+		if c.want == nil {
+			require.Equal(t, 300, n)
+		}
+	}
 }
 
 // Contents come and go while Snapshot, All and Scan look: each has all of one.

@@ -154,7 +154,7 @@ func (m *Map[K, V]) measureBucket(w *walk, i uint64) (s Stats, ok bool) {
 		far := (i+w.seg.Buckets-homeOf(h, w.seg.Buckets))%w.seg.Buckets + 1
 		s.Hit.Mean, s.Hit.Longest = s.Hit.Mean+float64(far), max(s.Hit.Longest, far)
 	}
-	return s, m.stands(&f)
+	return s, w.confirms(&f)
 }
 
 // sum adds what was counted elsewhere.

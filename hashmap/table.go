@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
@@ -53,12 +54,13 @@ type table struct {
 	purging   sync.Mutex    // held by the goroutine that purges
 	purged    uint64        // first hash not yet looked at
 	helps     atomic.Uint64 // times that the swap lock was found taken
+	grace     time.Duration // how long an exchange waits for iterations over the old content
 }
 
 // init fills the table in. What the header says is checked against the size of
 // the root block before it is used.
 func (t *table) init(s *slab.Slab, obj *arena.Object) error {
-	t.slab, t.floor, t.object = s, s.Floor(), obj
+	t.slab, t.floor, t.object, t.grace = s, s.Floor(), obj, walkTime
 	view := t.floor.View
 	h, err := mem.At[header](view, obj.Ref())
 	if err != nil {

@@ -40,6 +40,8 @@ const (
 const (
 	// MaxBits is the log2 of the words of the largest directory.
 	MaxBits = 20
+	// OneExchange is what versions before and after an exchange differ by, or more.
+	OneExchange = 1 << epochShift
 	// MaxBuckets is how many buckets a segment can have.
 	MaxBuckets = 1<<bucketsBits - 1
 )
