@@ -29,20 +29,37 @@ func (p *plainMap) load(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (p *plainMap) mixed(who int, seq []uint32) {
+func (p *plainMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		keys := p.keys[who]
+		var v blob
+		var sum uint64
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				v := p.m[keys[k]]
+				sum += uint64(v[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			p.m[keys[k]] = v
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (p *plainMap) churn(who int, seq []uint32) {
 	keys := p.keys[who]
 	var v blob
-	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			v := p.m[keys[k]]
-			sum += uint64(v[k&63])
+			delete(p.m, keys[k])
 			continue
 		}
 		v[0] = byte(i)
 		p.m[keys[k]] = v
 	}
-	sinks[who].sum += sum
 }
 
 func (p *plainMap) insert(_ int, seq []uint32) {
@@ -72,16 +89,38 @@ func (l *lockedMap) load(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (l *lockedMap) mixed(who int, seq []uint32) {
+func (l *lockedMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		keys := l.keys[who]
+		var v blob
+		var sum uint64
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				l.mu.Lock()
+				v := l.m[keys[k]]
+				l.mu.Unlock()
+				sum += uint64(v[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			l.mu.Lock()
+			l.m[keys[k]] = v
+			l.mu.Unlock()
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (l *lockedMap) churn(who int, seq []uint32) {
 	keys := l.keys[who]
 	var v blob
-	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
 			l.mu.Lock()
-			v := l.m[keys[k]]
+			delete(l.m, keys[k])
 			l.mu.Unlock()
-			sum += uint64(v[k&63])
 			continue
 		}
 		v[0] = byte(i)
@@ -89,7 +128,6 @@ func (l *lockedMap) mixed(who int, seq []uint32) {
 		l.m[keys[k]] = v
 		l.mu.Unlock()
 	}
-	sinks[who].sum += sum
 }
 
 func (l *lockedMap) insert(_ int, seq []uint32) {
@@ -121,16 +159,38 @@ func (l *rwLockedMap) load(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (l *rwLockedMap) mixed(who int, seq []uint32) {
+func (l *rwLockedMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		keys := l.keys[who]
+		var v blob
+		var sum uint64
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				l.mu.RLock()
+				v := l.m[keys[k]]
+				l.mu.RUnlock()
+				sum += uint64(v[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			l.mu.Lock()
+			l.m[keys[k]] = v
+			l.mu.Unlock()
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (l *rwLockedMap) churn(who int, seq []uint32) {
 	keys := l.keys[who]
 	var v blob
-	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			l.mu.RLock()
-			v := l.m[keys[k]]
-			l.mu.RUnlock()
-			sum += uint64(v[k&63])
+			l.mu.Lock()
+			delete(l.m, keys[k])
+			l.mu.Unlock()
 			continue
 		}
 		v[0] = byte(i)
@@ -138,7 +198,6 @@ func (l *rwLockedMap) mixed(who int, seq []uint32) {
 		l.m[keys[k]] = v
 		l.mu.Unlock()
 	}
-	sinks[who].sum += sum
 }
 
 func (l *rwLockedMap) insert(_ int, seq []uint32) {
@@ -170,21 +229,38 @@ func (s *syncMap) load(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (s *syncMap) mixed(who int, seq []uint32) {
+func (s *syncMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		keys := s.keys[who]
+		var v blob
+		var sum uint64
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				x, _ := s.m.Load(keys[k])
+				v := x.(blob)
+				sum += uint64(v[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			s.m.Store(keys[k], v)
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (s *syncMap) churn(who int, seq []uint32) {
 	keys := s.keys[who]
 	var v blob
-	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			x, _ := s.m.Load(keys[k])
-			v := x.(blob)
-			sum += uint64(v[k&63])
+			s.m.Delete(keys[k])
 			continue
 		}
 		v[0] = byte(i)
 		s.m.Store(keys[k], v)
 	}
-	sinks[who].sum += sum
 }
 
 func (s *syncMap) insert(_ int, seq []uint32) {
@@ -215,20 +291,37 @@ func (x *xsyncMap) load(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (x *xsyncMap) mixed(who int, seq []uint32) {
+func (x *xsyncMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		keys := x.keys[who]
+		var v blob
+		var sum uint64
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				v, _ := x.m.Load(keys[k])
+				sum += uint64(v[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			x.m.Store(keys[k], v)
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (x *xsyncMap) churn(who int, seq []uint32) {
 	keys := x.keys[who]
 	var v blob
-	var sum uint64
 	for i, k := range seq {
 		if i&1 == 0 {
-			v, _ := x.m.Load(keys[k])
-			sum += uint64(v[k&63])
+			x.m.Delete(keys[k])
 			continue
 		}
 		v[0] = byte(i)
 		x.m.Store(keys[k], v)
 	}
-	sinks[who].sum += sum
 }
 
 func (x *xsyncMap) insert(_ int, seq []uint32) {

@@ -9,13 +9,15 @@ import (
 	"time"
 )
 
+// pass does an operation once for each index. It is called by the first (who is 0)
+// or the second of two, perhaps at once.
+type pass func(who int, seq []uint32)
+
 // contender is one structure doing one operation.
 type contender struct {
 	name string
 
-	// pass does the operation once for each index. It is called by the first
-	// (who is 0) or the second of two, perhaps at once.
-	pass func(who int, seq []uint32)
+	pass pass
 
 	alone  bool         // no second may work beside the first
 	remote *remote      // not nil: the second is another process
@@ -169,12 +171,12 @@ func (s *section) work(c config, k *contender, who int, two bool) (ns float64, o
 }
 
 // forTime repeats the sequence until the time is over.
-func forTime(pass func(int, []uint32), who int, seq []uint32, d time.Duration) (ns float64, ops int) {
+func forTime(do pass, who int, seq []uint32, d time.Duration) (ns float64, ops int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	start := time.Now()
 	for at := 0; ; at = (at + chunk) % len(seq) {
-		pass(who, seq[at:at+chunk])
+		do(who, seq[at:at+chunk])
 		ops += chunk
 		if took := time.Since(start); took >= d {
 			return float64(took.Nanoseconds()) / float64(ops), ops
@@ -183,11 +185,11 @@ func forTime(pass func(int, []uint32), who int, seq []uint32, d time.Duration) (
 }
 
 // insertAll does the sequence once.
-func insertAll(pass func(int, []uint32), who int, seq []uint32) (ns float64, ops int) {
+func insertAll(do pass, who int, seq []uint32) (ns float64, ops int) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	start := time.Now()
-	pass(who, seq)
+	do(who, seq)
 	return float64(time.Since(start).Nanoseconds()) / float64(len(seq)), len(seq)
 }
 

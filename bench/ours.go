@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -95,19 +96,62 @@ func (t *typedMap) loadInto(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (t *typedMap) mixed(who int, seq []uint32) {
-	var v blob
+// fetch is load by Fetch, where there is nothing to be loaded.
+func (t *typedMap) fetch(who int, seq []uint32) {
+	ctx := context.Background()
+	load := func(context.Context, string) (blob, error) { return blob{}, errors.New("it is there") }
 	var sum uint64
+	for _, k := range seq {
+		v, err := t.m.Fetch(ctx, t.keys[k], load, nil)
+		must(err)
+		sum += uint64(v[k&63])
+	}
+	sinks[who].sum += sum
+}
+
+// insertAll is insert as one batch.
+func (t *typedMap) insertAll(_ int, seq []uint32) {
+	_, err := t.m.StoreAll(func(yield func(string, blob) bool) {
+		var v blob
+		for _, k := range seq {
+			if v[0] = byte(k); !yield(t.keys[k], v) {
+				return
+			}
+		}
+	})
+	must(err)
+}
+
+func (t *typedMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		var v blob
+		var sum uint64
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				v, _ := t.m.Load(t.keys[k])
+				sum += uint64(v[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			must(t.m.Store(t.keys[k], v))
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (t *typedMap) churn(_ int, seq []uint32) {
+	var v blob
 	for i, k := range seq {
 		if i&1 == 0 {
-			v, _ := t.m.Load(t.keys[k])
-			sum += uint64(v[k&63])
+			_, err := t.m.Delete(t.keys[k])
+			must(err)
 			continue
 		}
 		v[0] = byte(i)
 		must(t.m.Store(t.keys[k], v))
 	}
-	sinks[who].sum += sum
 }
 
 func (t *typedMap) insert(_ int, seq []uint32) {
@@ -133,20 +177,37 @@ func (b *bytesMap) load(who int, seq []uint32) {
 	sinks[who].sum += sum
 }
 
-func (b *bytesMap) mixed(who int, seq []uint32) {
+func (b *bytesMap) mixed(every int) pass {
+	return func(who int, seq []uint32) {
+		var v blob
+		var sum uint64
+		buf := make([]byte, 0, 64)
+		left := every
+		for i, k := range seq {
+			if left--; left != 0 {
+				buf, _ = b.m.LoadAppend(buf[:0], b.keys[k])
+				sum += uint64(buf[k&63])
+				continue
+			}
+			left = every
+			v[0] = byte(i)
+			must(b.m.Store(b.keys[k], v[:]))
+		}
+		sinks[who].sum += sum
+	}
+}
+
+func (b *bytesMap) churn(_ int, seq []uint32) {
 	var v blob
-	var sum uint64
-	buf := make([]byte, 0, 64)
 	for i, k := range seq {
 		if i&1 == 0 {
-			buf, _ = b.m.LoadAppend(buf[:0], b.keys[k])
-			sum += uint64(buf[k&63])
+			_, err := b.m.Delete(b.keys[k])
+			must(err)
 			continue
 		}
 		v[0] = byte(i)
 		must(b.m.Store(b.keys[k], v[:]))
 	}
-	sinks[who].sum += sum
 }
 
 func (b *bytesMap) insert(_ int, seq []uint32) {

@@ -135,28 +135,31 @@ func (j *job) do(in io.Reader, out io.Writer) (err error) {
 }
 
 // attach opens the object and returns what is done with it, and at the end.
-func (j *job) attach(a *arena.Arena) (pass func(int, []uint32), end func() error, err error) {
+func (j *job) attach(a *arena.Arena) (p pass, end func() error, err error) {
 	if j.object == "slab" {
 		b, err := newBlocks(a, 1)
 		return b.pass, b.end, err
 	}
-	pass, err = j.open(a)
-	return pass, func() error { return nil }, err
+	p, err = j.open(a)
+	return p, func() error { return nil }, err
 }
 
-func (j *job) open(a *arena.Arena) (func(int, []uint32), error) {
+func (j *job) open(a *arena.Arena) (pass, error) {
 	keys := lookupKeys(j.n)
 	switch j.object {
 	case "typed":
 		m, err := hashmap.Open[string, blob](a, j.object, nil)
 		t := &typedMap{keys, m}
-		return map[string]func(int, []uint32){
-			"load": t.load, "loadInto": t.loadInto, "mixed": t.mixed, "insert": t.insert,
+		return map[string]pass{
+			"load": t.load, "loadInto": t.loadInto, "fetch": t.fetch, "insert": t.insert, "insertAll": t.insertAll,
+			"50/50": t.mixed(2), "95/5": t.mixed(20), "churn": t.churn,
 		}[j.kind], err
 	case "bytes":
 		m, err := hashmap.Open[string, []byte](a, j.object, nil)
 		b := &bytesMap{keys, m}
-		return map[string]func(int, []uint32){"load": b.load, "mixed": b.mixed, "insert": b.insert}[j.kind], err
+		return map[string]pass{
+			"load": b.load, "insert": b.insert, "50/50": b.mixed(2), "95/5": b.mixed(20), "churn": b.churn,
+		}[j.kind], err
 	case "counter":
 		c, err := value.OpenCounter(a, j.object)
 		return adding(c), err

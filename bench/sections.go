@@ -12,48 +12,83 @@ func sections(c config) []*section {
 	}
 	for _, n := range c.sizes {
 		all = append(all,
-			&section{title: fmt.Sprintf("Map Load, %d keys", n), n: n, open: openMaps(n, "load")},
-			&section{title: fmt.Sprintf("Map 50/50 Load/Store, %d keys", n), n: n, open: openMaps(n, "mixed")},
+			&section{title: fmt.Sprintf("Map Load, %d keys", n), n: n, open: openMaps(n, loads)},
+			&section{title: fmt.Sprintf("Map 95/5 Load/Store, %d keys", n), n: n, open: openMaps(n, mixture("95/5", 20))},
+			&section{title: fmt.Sprintf("Map 50/50 Load/Store, %d keys", n), n: n, open: openMaps(n, mixture("50/50", 2))},
+			&section{title: fmt.Sprintf("Map churn: Delete and Store, %d keys", n), n: n, open: openMaps(n, churns)},
 			&section{title: fmt.Sprintf("Map insert, %d keys, sized", n), n: n, open: openInserts(n), insert: true},
 		)
 	}
 	return all
 }
 
+// maps are all maps, with n keys each.
+type maps struct {
+	plain  *plainMap
+	locked *lockedMap
+	rw     *rwLockedMap
+	sm     *syncMap
+	xm     *xsyncMap
+	ours   *ours
+}
+
 // openMaps fills every map with n keys.
-func openMaps(n int, kind string) func() ([]contender, func() error, error) {
+func openMaps(n int, compete func(m *maps) []contender) func() ([]contender, func() error, error) {
 	return func() ([]contender, func() error, error) {
-		plain := newPlain(n)
-		plain.insert(0, half(n, 0, false))
-		locked, rw, sm, xm := newLocked(n), newRWLocked(n), newSyncMap(n), newXsyncMap(n)
-		for _, fill := range []func(int, []uint32){locked.insert, rw.insert, sm.insert, xm.insert} {
+		m := &maps{newPlain(n), newLocked(n), newRWLocked(n), newSyncMap(n), newXsyncMap(n), nil}
+		for _, fill := range []pass{m.plain.insert, m.locked.insert, m.rw.insert, m.sm.insert, m.xm.insert} {
 			fill(0, half(n, 0, false))
 		}
-		o, err := newOurs(n)
-		if err != nil {
+		var err error
+		if m.ours, err = newOurs(n); err != nil {
 			return nil, nil, err
 		}
-		if kind == "load" {
-			return []contender{
-				{name: "builtin map, no lock", pass: plain.load},
-				{name: "mutex + map", pass: locked.load},
-				{name: "RWMutex + map", pass: rw.load},
-				{name: "sync.Map", pass: sm.load},
-				{name: "xsync.Map", pass: xm.load},
-				{name: "shmkit Map[string, [64]byte]", pass: o.typed.load, remote: o.remote("load", "typed")},
-				{name: "  LoadInto", pass: o.typed.loadInto, remote: o.remote("loadInto", "typed")},
-				{name: "shmkit Map[string, []byte]", pass: o.bytes.load, remote: o.remote("load", "bytes")},
-			}, o.close, nil
-		}
+		return compete(m), m.ours.close, nil
+	}
+}
+
+func loads(m *maps) []contender {
+	o := m.ours
+	return []contender{
+		{name: "builtin map, no lock", pass: m.plain.load},
+		{name: "mutex + map", pass: m.locked.load},
+		{name: "RWMutex + map", pass: m.rw.load},
+		{name: "sync.Map", pass: m.sm.load},
+		{name: "xsync.Map", pass: m.xm.load},
+		{name: "shmkit Map[string, [64]byte]", pass: o.typed.load, remote: o.remote("load", "typed")},
+		{name: "  LoadInto", pass: o.typed.loadInto, remote: o.remote("loadInto", "typed")},
+		{name: "  Fetch", pass: o.typed.fetch, remote: o.remote("fetch", "typed")},
+		{name: "shmkit Map[string, []byte]", pass: o.bytes.load, remote: o.remote("load", "bytes")},
+	}
+}
+
+// mixture stores once in so many operations, and loads the other times.
+func mixture(kind string, every int) func(m *maps) []contender {
+	return func(m *maps) []contender {
+		o := m.ours
 		return []contender{
-			{name: "builtin map, no lock", pass: plain.mixed, alone: true},
-			{name: "mutex + map", pass: locked.mixed},
-			{name: "RWMutex + map", pass: rw.mixed},
-			{name: "sync.Map", pass: sm.mixed},
-			{name: "xsync.Map", pass: xm.mixed},
-			{name: "shmkit Map[string, [64]byte]", pass: o.typed.mixed, remote: o.remote("mixed", "typed")},
-			{name: "shmkit Map[string, []byte]", pass: o.bytes.mixed, remote: o.remote("mixed", "bytes")},
-		}, o.close, nil
+			{name: "builtin map, no lock", pass: m.plain.mixed(every), alone: true},
+			{name: "mutex + map", pass: m.locked.mixed(every)},
+			{name: "RWMutex + map", pass: m.rw.mixed(every)},
+			{name: "sync.Map", pass: m.sm.mixed(every)},
+			{name: "xsync.Map", pass: m.xm.mixed(every)},
+			{name: "shmkit Map[string, [64]byte]", pass: o.typed.mixed(every), remote: o.remote(kind, "typed")},
+			{name: "shmkit Map[string, []byte]", pass: o.bytes.mixed(every), remote: o.remote(kind, "bytes")},
+		}
+	}
+}
+
+// churns delete a key and store another one, in turn: half of the keys come and go.
+func churns(m *maps) []contender {
+	o := m.ours
+	return []contender{
+		{name: "builtin map, no lock", pass: m.plain.churn, alone: true},
+		{name: "mutex + map", pass: m.locked.churn},
+		{name: "RWMutex + map", pass: m.rw.churn},
+		{name: "sync.Map", pass: m.sm.churn},
+		{name: "xsync.Map", pass: m.xm.churn},
+		{name: "shmkit Map[string, [64]byte]", pass: o.typed.churn, remote: o.remote("churn", "typed")},
+		{name: "shmkit Map[string, []byte]", pass: o.bytes.churn, remote: o.remote("churn", "bytes")},
 	}
 }
 
@@ -95,6 +130,10 @@ func openInserts(n int) func() ([]contender, func() error, error) {
 			{
 				name: "shmkit Map[string, [64]byte]", remote: o.remote("insert", "typed"), fresh: o.emptyTyped,
 				pass: func(who int, seq []uint32) { o.typed.insert(who, seq) },
+			},
+			{
+				name: "  StoreAll", remote: o.remote("insertAll", "typed"), fresh: o.emptyTyped,
+				pass: func(who int, seq []uint32) { o.typed.insertAll(who, seq) },
 			},
 			{
 				name: "shmkit Map[string, []byte]", remote: o.remote("insert", "bytes"), fresh: o.emptyBytes,
