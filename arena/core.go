@@ -109,7 +109,7 @@ func (c *core) settle(me *psync.Owner, dead psync.ID) error {
 		if err != nil {
 			return err
 		}
-		return lock.Settle(me, func() error { return c.records.SettleLock(off) })
+		return lock.Settle(me, func() error { return c.records.SettleLockSoon(off) })
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", dead, err)

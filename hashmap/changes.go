@@ -278,7 +278,7 @@ func (t *table) finishChange(changes *psync.Word64, lock *psync.Mutex, off uint6
 	}
 	defer t.leave()
 	_ = lock.Settle(t.floor.Owner, func() error { // who is alive completes his change; an error comes back at the next write
-		err := t.floor.Records.SettleLock(off)
+		err := t.floor.Records.SettleLockSoon(off)
 		if err == nil && changes.Load()&1 != 0 {
 			endChange(changes)
 		}

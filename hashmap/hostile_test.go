@@ -31,7 +31,7 @@ func newVictim(t *testing.T) *victim {
 	seg := shmtest.Segment(t, small)
 	a := shmtest.OnSegment(t, seg, small)
 	text := create[string, []byte](t, a, "text", &Options{Capacity: 20})
-	fixed := create[uint64, sealed](t, a, "fixed", &Options{Capacity: 20})
+	fixed := create[uint64, sealed](t, a, "fixed", &Options{Limit: 40, CountReads: true})
 	for i := range uint64(20) {
 		require.NoError(t, text.Store(key16(int(i)), sealBytes(i, 0)[:min(200, len(sealBytes(i, 0)))]))
 		require.NoError(t, fixed.Store(i, seal(i, 0)))
@@ -94,7 +94,7 @@ func exploreMore[K comparable, V any](m *Map[K, V]) {
 	}
 	_, _ = m.Snapshot()
 	_, _ = m.Stats()
-	_ = m.Cap()
+	_, _ = m.Cap(), m.Version()
 }
 
 // deadline ends the tests when one step hangs: there is no other way to stop

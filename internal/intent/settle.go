@@ -10,7 +10,14 @@ import (
 // SettleLock settles the record that names the lock whose word is at off. The
 // caller holds the lock, taken over from the dead: no living process has an
 // open record for it.
-func (t *Table) SettleLock(off uint64) error {
+func (t *Table) SettleLock(off uint64) error { return t.settleLock(off, false) }
+
+// SettleLockSoon is SettleLock for one who is not to wait for the living: another
+// lock that it takes, if a living process keeps it, gives ErrBusy, and the record
+// stays open.
+func (t *Table) SettleLockSoon(off uint64) error { return t.settleLock(off, true) }
+
+func (t *Table) settleLock(off uint64, soon bool) error {
 	for s := range t.slots.High() {
 		for i := range PerSlot {
 			r := t.record(s, i)
@@ -18,7 +25,7 @@ func (t *Table) SettleLock(off uint64) error {
 			if op>>8 != off || op&opMask < opReplace {
 				continue
 			}
-			if err := t.settle(r, op&opMask, s); err != nil {
+			if err := t.settle(r, op&opMask, s, soon); err != nil {
 				return fmt.Errorf("record %d of slot %d: %w", i, s, err)
 			}
 		}
@@ -42,7 +49,7 @@ func (t *Table) SettleSlot(slot int, underLock func(off uint64) error) error {
 		switch op & opMask {
 		case opNone:
 		case opAlloc:
-			if err := t.settle(r, opAlloc, slot); err != nil {
+			if err := t.settle(r, opAlloc, slot, true); err != nil {
 				return err
 			}
 		default:
@@ -53,7 +60,7 @@ func (t *Table) SettleSlot(slot int, underLock func(off uint64) error) error {
 }
 
 // settle brings one record to its end. Every step can be repeated.
-func (t *Table) settle(r *Record, op uint64, slot int) error {
+func (t *Table) settle(r *Record, op uint64, slot int, soon bool) error {
 	t.pages.Refresh() // what the record speaks of may lie in space that the dead has added
 	switch op {
 	case opAlloc:
@@ -71,7 +78,7 @@ func (t *Table) settle(r *Record, op uint64, slot int) error {
 	case opBreak:
 		t.settleBreak(r, slot)
 	case opSplit:
-		if err := t.settleSplit(r); err != nil {
+		if err := t.settleSplit(r, soon); err != nil {
 			return err
 		}
 	default:

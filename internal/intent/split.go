@@ -27,7 +27,7 @@ type Split struct {
 // Readers find the old segment, then the new ones. The first word is stored
 // first, and tells a survivor which way to go.
 func (t *Table) ApplySplit(r, second *Record, s *Split) error {
-	return t.underTree(s, func(tr *tree.Tree) error {
+	return t.underTree(s, false, func(tr *tree.Tree) error {
 		d, first, n, err := t.place(tr, s)
 		if err != nil {
 			return err
@@ -65,10 +65,10 @@ func (r *Record) split() Split {
 
 // settleSplit goes by the directory of now: it may have been doubled since the
 // record was opened.
-func (t *Table) settleSplit(r *Record) error {
+func (t *Table) settleSplit(r *Record, soon bool) error {
 	s := r.split()
 	published := false
-	return t.underTree(&s, func(tr *tree.Tree) error {
+	return t.underTree(&s, soon, func(tr *tree.Tree) error {
 		d, first, n, err := t.place(tr, &s)
 		if err != nil {
 			return err
@@ -173,8 +173,8 @@ func (t *Table) Foresee(tr *tree.Tree, side int, d tree.Dir) tree.Dir {
 }
 
 // underTree runs f under the lock of the tree, and then, if it returned nil,
-// after.
-func (t *Table) underTree(s *Split, f func(*tree.Tree) error, after func()) error {
+// after. soon: it gives up with ErrBusy when a living process keeps the lock.
+func (t *Table) underTree(s *Split, soon bool, f func(*tree.Tree) error, after func()) error {
 	tr, err := tree.At(t.view, s.Tree)
 	if err != nil {
 		return err
@@ -182,10 +182,22 @@ func (t *Table) underTree(s *Split, f func(*tree.Tree) error, after func()) erro
 	if s.Lock == tr.LockAt() {
 		return fmt.Errorf("%w: a split in the tree at %#x under the lock of the tree", mem.ErrCorrupt, s.Tree)
 	}
-	if err := tr.Lock().Lock(t.owner, func() error { return t.SettleLock(tr.LockAt()) }); err != nil {
-		return err
+	mend := func() error { return t.SettleLock(tr.LockAt()) }
+	if soon {
+		var failed error // which leaves the lock as it was
+		err = tr.Lock().Settle(t.owner, func() error {
+			if err := mend(); err != nil {
+				return err
+			}
+			failed = f(tr)
+			return nil
+		})
+		if err == nil {
+			err = failed
+		}
+	} else if err = tr.Lock().Lock(t.owner, mend); err == nil {
+		err = unlocking(tr.Lock(), func() error { return f(tr) })
 	}
-	err = unlocking(tr.Lock(), func() error { return f(tr) })
 	if err == nil {
 		after()
 	}

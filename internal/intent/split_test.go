@@ -106,6 +106,24 @@ func TestSettle_Split(t *testing.T) {
 	}
 }
 
+// Who recovers a slot does not wait for a living process that keeps the tree lock: he
+// leaves the split to whoever comes after that one.
+func TestSettle_SplitUnderLiving(t *testing.T) {
+	c := cutSplit(t)
+	d := c.dir()
+	d.At(0).Store(c.s.word(0, 4))
+	c.dead.kill()
+	holder, p := c.attach(), c.attach()
+	require.NoError(t, c.tree().Lock().Lock(holder.owner, nil))
+	_, err := p.recover()
+	require.ErrorIs(t, err, psync.ErrBusy)
+	require.True(t, isOpen(c.r))
+	c.tree().Lock().Unlock()
+	p.mustRecover(1)
+	require.Equal(t, c.before, c.sound(nil))
+	c.settled()
+}
+
 // While a split is cut off its directory can be read as it will be.
 func TestForesee(t *testing.T) {
 	c := cutSplit(t)

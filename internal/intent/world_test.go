@@ -93,7 +93,7 @@ func (p *proc) settleDead(me *psync.Owner, dead psync.ID) error {
 		if err != nil {
 			return err
 		}
-		return lock.Settle(me, func() error { return p.SettleLock(off) })
+		return lock.Settle(me, func() error { return p.SettleLockSoon(off) })
 	})
 	if err != nil {
 		return err
