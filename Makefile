@@ -34,7 +34,7 @@ test: ## the core tests, then those of the nested modules
 	@$(MAKE) --no-print-directory nested
 
 .PHONY: nested
-nested: ## vet and test the nested modules (bench, commands with dependencies)
+nested: ## vet and test the nested modules (bench, lintest, commands with dependencies)
 	@for d in $(NESTED); do echo "go test ./... # in $$d"; (cd $$d && go vet ./... && go test ./...); done
 
 .PHONY: race
@@ -53,8 +53,9 @@ poison: ## the tests with free blocks filled with a pattern, and looked at befor
 
 .PHONY: torture
 torture: TIME ?= 60s
-torture: ## random SIGKILL storms over all structures for TIME (60s), and the long model tests
-	SHMKIT_TORTURE=$(TIME) go test -run 'Torture|Model' -count=1 -timeout 0 -v ./...
+torture: ## random SIGKILL storms over all structures for TIME (60s), hunts, histories, and the long model tests
+	SHMKIT_TORTURE=$(TIME) go test -run 'Torture|Hunt|Model' -count=1 -timeout 0 -v ./...
+	cd hashmap/lintest && SHMKIT_TORTURE=$(TIME) go test -run Torture -count=1 -timeout 0 -v ./...
 
 .PHONY: fuzz
 fuzz: TIME ?= 30s
