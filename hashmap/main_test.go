@@ -150,13 +150,16 @@ func sealBytes(id, seq uint64) []byte {
 	}
 	binary.LittleEndian.PutUint64(b, id)
 	binary.LittleEndian.PutUint64(b[8:], seq)
-	for i := 16; i < len(b); i++ {
-		b[i] = byte(mix(seq, uint64(i/8)) >> (i % 8 * 8))
+	for i := 16; i < len(b); i += 8 {
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], mix(seq, uint64(i)))
+		copy(b[i:], word[:])
 	}
 	return b
 }
 
-// wholeBytes returns the number of a value too, 0 of a short one.
+// wholeBytes returns the number of a value too, 0 of a short one. It is most of what
+// a hunt does, so it makes no other value to compare with.
 func wholeBytes(id uint64, b []byte) (seq uint64, ok bool) {
 	if len(b) < 16 {
 		for _, c := range b {
@@ -167,7 +170,14 @@ func wholeBytes(id uint64, b []byte) (seq uint64, ok bool) {
 		return 0, true
 	}
 	seq = binary.LittleEndian.Uint64(b[8:])
-	return seq, string(b) == string(sealBytes(id, seq))
+	ok = binary.LittleEndian.Uint64(b) == id && uint64(len(b)) == mix(id, seq)%3001
+	for i := 16; i < len(b) && ok; i += 8 {
+		var word [8]byte
+		binary.LittleEndian.PutUint64(word[:], mix(seq, uint64(i)))
+		n := min(8, len(b)-i)
+		ok = string(b[i:i+n]) == string(word[:n])
+	}
+	return seq, ok
 }
 
 // segmentOf returns the segment of a hash.
