@@ -222,15 +222,16 @@ type estate struct {
 	litter *Map[uint64, sealed]
 }
 
-// stayers are the keys that are always there.
-const stayers = 24
+// stayers are the keys that are always there: few, so that a block which is used
+// again is often used for the same key.
+const stayers = 8
 
 // settle makes an estate, whose tables are as small as can be.
 func settle(t *testing.T) (*arena.Arena, *estate) {
 	a := shmtest.Named(t, &arena.Options{Size: 256 << 10, MaxSize: 24 << 20, Processes: 8, Objects: 8})
 	o := &Options{Capacity: 1}
 	e := &estate{create[uint64, sealed](t, a, "fixed", o), create[string, []byte](t, a, "text", o), create[uint64, sealed](t, a, "litter", o)}
-	require.NoError(t, e.exchange(1, 0))
+	require.NoError(t, e.exchange(0, 0))
 	return a, e
 }
 
@@ -274,29 +275,47 @@ func (e *estate) grow(seq, from, n uint64) (err error) {
 	return err
 }
 
-// read loads a key that stays, which must be there, whole, and no older than floor.
-// Once in 16 times it does so in the other map.
-func (e *estate) read(r *rand.Rand, floor uint64) error {
-	k := r.Uint64N(stayers)
-	s, ok := e.fixed.Load(k)
-	if !ok || !s.whole(k) || s[1] < floor {
-		return fmt.Errorf("key %d: found %v, %v, want number %d or later; %w", k, ok, s, floor, e.fixed.Err())
+// Words of the journal of a hunt.
+const (
+	noteFloor = iota // reads begun now find no older number
+	noteReads        // that were made
+	watchWords
+)
+
+// watcher is a reader of an estate. For it nothing may go back in time.
+type watcher struct {
+	*estate
+	r           *rand.Rand
+	fixed, text [stayers]uint64 // numbers of what was found last
+}
+
+// read loads a key that stays, which must be there, whole, and no older than floor
+// and what was found before. Once in 16 times it does so in the other map.
+func (w *watcher) read(floor uint64) error {
+	k := w.r.Uint64N(stayers)
+	s, ok := w.estate.fixed.Load(k)
+	if floor := max(floor, w.fixed[k]); !ok || !s.whole(k) || s[1] < floor {
+		return fmt.Errorf("key %d: found %v, %v, want number %d or later; %v", k, ok, s, floor, w.estate.fixed.Err())
 	}
-	if r.IntN(16) != 0 {
+	w.fixed[k] = s[1]
+	if w.r.IntN(16) != 0 {
 		return nil
 	}
-	b, ok := e.text.Load(key16(int(k)))
-	if seq, whole := wholeBytes(k, b); !ok || !whole || len(b) >= 16 && seq < floor {
-		return fmt.Errorf("text key %d: found %v, %d bytes of number %d, want %d or later; %w", k, ok, len(b), seq, floor, e.text.Err())
+	b, ok := w.estate.text.Load(key16(int(k)))
+	seq, whole := wholeBytes(k, b)
+	if floor := max(floor, w.text[k]); !ok || !whole || len(b) >= 16 && seq < floor {
+		return fmt.Errorf("text key %d: found %v, %d bytes of number %d, want %d or later; %v", k, ok, len(b), seq, floor, w.estate.text.Err())
 	}
+	w.text[k] = max(w.text[k], seq)
 	return nil
 }
 
 // mover does to the two maps what moves keys about.
 func mover(args []string) int {
-	e := inherit(args[0], nil)
+	e, journal := inherit(args[0], nil), shmtest.OpenJournal(args[1])
 	return untilTold(func(seq uint64) {
 		shmtest.Must(e.replace(seq))
+		journal.Word(noteFloor).Store(seq)
 		n := 1 << rand.Uint64N(14)
 		shmtest.Must(e.grow(seq, 0, uint64(n)))
 		if seq%4 != 0 {
@@ -315,14 +334,20 @@ func mover(args []string) int {
 func litterer(args []string) int {
 	e := inherit(args[0], nil)
 	return untilTold(func(seq uint64) {
-		for i := range 1 << rand.Uint64N(13) {
-			shmtest.Must(e.litter.Store(uint64(i), seal(^uint64(0), seq)))
+		for i := range uint64(1) << rand.Uint64N(13) {
+			shmtest.Must(e.drop(i, seq))
+			shmtest.Must(e.drop(i%stayers, seq))
 		}
 		shmtest.Must(e.litter.Clear())
 	})
 }
 
-// TestHunt_Missed looks for keys that are always there, while their values are
+// drop stores what must never be found as one of the others: it may have a key of
+// theirs, but the value is nobody's.
+func (e *estate) drop(k, seq uint64) error { return e.litter.Store(k, seal(^uint64(0), seq)) }
+
+// TestHunt_Missed looks for keys that are always there, and for values that are not
+// there any more, while their values are
 // replaced, their segments split, the directory doubled, the content exchanged, and
 // all that was freed used again.
 func TestHunt_Missed(t *testing.T) {
@@ -330,14 +355,15 @@ func TestHunt_Missed(t *testing.T) {
 	for name, o := range mappings {
 		t.Run(name, func(t *testing.T) {
 			a, e := settle(t)
+			journal := shmtest.NewJournal(t, watchWords)
+			floor := journal.Word(noteFloor)
 			var all helpers
-			all.start(t, "mover", a.Name())
+			all.start(t, "mover", a.Name(), journal.Path())
 			all.start(t, "litterer", a.Name())
-			mine, reads := inherit(a.Name(), o), 0
-			r := seeded(t)
+			w, reads := watcher{estate: inherit(a.Name(), o), r: seeded(t)}, 0
 			for start := time.Now(); time.Since(start) < d; reads += 1000 {
 				for range 1000 {
-					if err := mine.read(r, 0); err != nil {
+					if err := w.read(floor.Load()); err != nil {
 						require.NoError(t, err, "after %d reads", reads)
 					}
 				}
@@ -351,21 +377,13 @@ func TestHunt_Missed(t *testing.T) {
 	}
 }
 
-// Words of the journal of a lookout.
-const (
-	lookoutFloor = iota // reads begun now find no older number
-	lookoutReads
-	lookoutWords
-)
-
 // lookout reads all the time, and counts.
 func lookout(args []string) int {
-	o := mappings[args[2]]
-	e, journal := inherit(args[0], o), shmtest.OpenJournal(args[1])
-	r := rand.New(rand.NewPCG(rand.Uint64(), 0))
+	w := watcher{estate: inherit(args[0], mappings[args[2]]), r: rand.New(rand.NewPCG(rand.Uint64(), 0))}
+	journal := shmtest.OpenJournal(args[1])
 	return untilTold(func(seq uint64) {
-		shmtest.Must(e.read(r, journal.Word(lookoutFloor).Load()))
-		journal.Word(lookoutReads).Store(seq)
+		shmtest.Must(w.read(journal.Word(noteFloor).Load()))
+		journal.Word(noteReads).Store(seq)
 	})
 }
 
@@ -380,15 +398,15 @@ func TestHunt_Stopped(t *testing.T) {
 	for name := range mappings {
 		t.Run(name, func(t *testing.T) {
 			a, e := settle(t)
-			journal := shmtest.NewJournal(t, lookoutWords)
+			journal := shmtest.NewJournal(t, watchWords)
 			child := shmtest.Start(t, "lookout", a.Name(), journal.Path(), name)
 			child.Expect("ready")
-			h := siege{t: t, estate: e, child: child, journal: journal, reuses: reuses, seq: 1}
+			h := siege{t: t, estate: e, child: child, journal: journal, reuses: reuses}
 			for start := time.Now(); h.rounds < 2 || time.Since(start) < d; h.rounds++ {
 				h.round()
 			}
-			t.Logf("%d times stopped for two doublings and %d reuses; right each time, and in all of %d reads",
-				h.rounds, reuses, helpers{child}.stop())
+			t.Logf("%d times stopped for two doublings, every other time for %d reuses, of %d in all; right each time, and in all of %d reads",
+				h.rounds, reuses, h.total, helpers{child}.stop())
 		})
 	}
 }
@@ -400,21 +418,29 @@ type siege struct {
 	child   *shmtest.Child
 	journal *shmtest.Journal
 	reuses  int
+	total   int // of them
 	seq     uint64
 	rounds  int
 }
 
+// round is one stop. In every other one the memory is used again as often as can be;
+// in the rest less, so that it may also be just free. In every third the new tables
+// go too.
 func (h *siege) round() {
 	h.await(1 + rand.Uint64N(5000))
 	h.child.Stop()
 	h.doubleTwice()
-	h.reuse()
-	if h.rounds%2 == 0 { // in every other round the new tables go too
+	n := h.reuses
+	if h.rounds%2 == 1 {
+		n = 1 << rand.IntN(12)
+	}
+	h.reuse(n)
+	if h.rounds%3 == 2 {
 		h.seq++
 		require.NoError(h.t, h.exchange(h.seq, 0))
-		h.reuse()
+		h.reuse(n)
 	}
-	h.journal.Word(lookoutFloor).Store(h.seq)
+	h.journal.Word(noteFloor).Store(h.seq)
 	h.child.Cont()
 	h.await(5000)
 	h.seq++
@@ -424,14 +450,13 @@ func (h *siege) round() {
 // await returns when the lookout has made so many more reads.
 func (h *siege) await(n uint64) {
 	h.t.Helper()
-	reads := h.journal.Word(lookoutReads)
+	reads := h.journal.Word(noteReads)
 	want, limit := reads.Load()+n, time.Now().Add(time.Minute)
 	for ; reads.Load() < want; time.Sleep(10 * time.Microsecond) {
-		if line, said := h.child.Poll(); said || time.Now().After(limit) {
-			h.child.Tell("stop")
+		if h.child.Ended() {
 			h.child.Wait()
-			require.FailNow(h.t, "the lookout does not get on", "%s", line)
 		}
+		require.True(h.t, time.Now().Before(limit), "the lookout does not get on")
 	}
 }
 
@@ -447,15 +472,16 @@ func (h *siege) doubleTwice() {
 	}
 }
 
-// reuse has freed blocks used again, for the keys that are read and for others.
-func (h *siege) reuse() {
-	for range h.reuses/(3*stayers) + 1 {
+// reuse has freed blocks used again, for the keys that are read and for others, n
+// times or a few times more.
+func (h *siege) reuse(n int) {
+	for range n/(3*stayers) + 1 {
 		h.seq++
 		require.NoError(h.t, h.replace(h.seq))
-		for range stayers {
-			k := rand.Uint64N(1000)
-			require.NoError(h.t, h.litter.Store(k, seal(^uint64(0), h.seq)))
+		for k := range uint64(stayers) {
+			require.NoError(h.t, h.drop(k, h.seq))
 		}
+		h.total += 3 * stayers
 	}
 	require.NoError(h.t, h.litter.Clear())
 }

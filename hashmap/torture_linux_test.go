@@ -23,10 +23,12 @@ func TestTorture_Map(t *testing.T) {
 			s := newStorm(t, size)
 			for start := time.Now(); time.Since(start) < limit; {
 				// How long they live is left to chance; nothing is concluded from it.
-				time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
-				i := rand.IntN(stormers)
-				s.kill(i)
-				s.start(i)
+				time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
+				some := rand.Perm(stormers)[:1+rand.IntN(4)]
+				s.kill(some...)
+				for _, i := range some {
+					s.start(i)
+				}
 			}
 			s.end()
 		})
@@ -73,13 +75,21 @@ func (s *storm) start(i int) {
 	s.children[i] = shmtest.Start(s.t, "stormer", s.a.Name(), s.journal.Path(), fmt.Sprint(i))
 }
 
-// kill ends a process, unless it has failed, and looks at what it leaves.
-func (s *storm) kill(i int) {
-	s.children[i].Kill()
-	require.True(s.t, s.children[i].Wait())
-	s.kills++
-	for g := range hands {
-		s.verify(i*hands + g)
+// kill ends some processes, at the same time, and looks at what they leave. One
+// that has ended before has failed.
+func (s *storm) kill(some ...int) {
+	for _, i := range some {
+		s.children[i].Doom()
+	}
+	for _, i := range some {
+		s.children[i].Kill()
+		require.True(s.t, s.children[i].Wait())
+		s.kills++
+	}
+	for _, i := range some {
+		for g := range hands {
+			s.verify(i*hands + g)
+		}
 	}
 	for k := range uint64(sharedKeys) {
 		require.NoError(s.t, s.stage.isShared(k))
@@ -121,9 +131,7 @@ func (s *storm) verify(id int) {
 
 // end kills all, and accounts for every byte.
 func (s *storm) end() {
-	for i := range s.children {
-		s.kill(i)
-	}
+	s.kill(rand.Perm(stormers)...)
 	_, err := s.a.Recover()
 	require.NoError(s.t, err)
 	var sum [noteCells]uint64

@@ -134,10 +134,16 @@ func (c *Child) Tell(line string) {
 // it held. Of a child that has ended before, Wait tells how.
 func (c *Child) Kill() {
 	c.t.Helper()
+	c.Doom()
+	c.ended()
+}
+
+// Doom is the first half of Kill: it does not wait.
+func (c *Child) Doom() {
+	c.t.Helper()
 	if err := c.cmd.Process.Signal(syscall.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
 		require.NoError(c.t, err)
 	}
-	c.ended()
 }
 
 // Wait waits for the end of the child and reports whether it was killed by
@@ -252,5 +258,15 @@ func (c *Child) Poll() (string, bool) {
 		return line, ok
 	default:
 		return "", false
+	}
+}
+
+// Ended reports whether the child has ended. Then Wait says how.
+func (c *Child) Ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
 }
