@@ -15,16 +15,20 @@ import (
 // TestTorture_Map has eight processes do all that can be done with maps, kills them
 // at random and starts others in their place. Whatever one of them acknowledged
 // stays; what it had in flight has happened or not; and at the end not a byte is
-// lost. In the tight arena there is often no room.
-func TestTorture_Map(t *testing.T) {
+// lost.
+func TestTorture_Map(t *testing.T) { storms(t, "stormer") }
+
+// storms has one storm in an arena with room for all, and one where there is often
+// none.
+func storms(t *testing.T, role string) {
 	limit := patience(t, 3*time.Second) / 2
 	for name, size := range map[string]int64{"roomy": 40 << 20, "tight": 6 << 20} {
 		t.Run(name, func(t *testing.T) {
-			s := newStorm(t, size)
+			s := newStorm(t, size, role)
 			for start := time.Now(); time.Since(start) < limit; {
 				// How long they live is left to chance; nothing is concluded from it.
 				time.Sleep(time.Duration(rand.IntN(10)) * time.Millisecond)
-				some := rand.Perm(stormers)[:1+rand.IntN(4)]
+				some := s.victims()
 				s.kill(some...)
 				for _, i := range some {
 					s.start(i)
@@ -38,6 +42,7 @@ func TestTorture_Map(t *testing.T) {
 // storm is what the parent of it has.
 type storm struct {
 	t        *testing.T
+	role     string
 	a        *arena.Arena
 	used     uint64 // bytes of the arena without maps
 	stage    *stage
@@ -48,8 +53,8 @@ type storm struct {
 	happened int // of these
 }
 
-func newStorm(t *testing.T, size int64) *storm {
-	s := &storm{t: t, stage: new(stage)}
+func newStorm(t *testing.T, size int64, role string) *storm {
+	s := &storm{t: t, role: role, stage: new(stage)}
 	s.a = shmtest.Named(t, &arena.Options{Size: 256 << 10, MaxSize: size, Processes: stormers + 4, Objects: 32})
 	s.used = uint64(shmtest.Clean(t, s.a).UsedBytes)
 	one := &Options{Capacity: 1}
@@ -72,11 +77,24 @@ func newStorm(t *testing.T, size int64) *storm {
 }
 
 func (s *storm) start(i int) {
-	s.children[i] = shmtest.Start(s.t, "stormer", s.a.Name(), s.journal.Path(), fmt.Sprint(i))
+	s.children[i] = shmtest.Start(s.t, s.role, s.a.Name(), s.journal.Path(), fmt.Sprint(i))
+}
+
+// victims are those that have ended by themselves, or else up to four.
+func (s *storm) victims() (some []int) {
+	for i, c := range s.children {
+		if c.Ended() {
+			some = append(some, i)
+		}
+	}
+	if some == nil {
+		some = rand.Perm(stormers)[:1+rand.IntN(4)]
+	}
+	return some
 }
 
 // kill ends some processes, at the same time, and looks at what they leave. One
-// that has ended before has failed.
+// that has ended otherwise than by SIGKILL has failed.
 func (s *storm) kill(some ...int) {
 	for _, i := range some {
 		s.children[i].Doom()

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -90,25 +91,24 @@ func (r *round) run(worker string, grow bool) {
 	for _, c := range others {
 		c.Expect("ready")
 	}
-	for _, c := range append(others[len(r.all):], r.all[:1+writing]...) {
+	for _, c := range others[len(r.all):] {
 		c.Tell("go")
 	}
-	at := []int{}
+	r.all[0].Tell("go")
 	for i := range writing {
-		at = append(at, 1+i)
+		r.begin(1 + i)
 	}
-	for next := 1 + writing; next < len(r.all); next++ {
-		which := rand.IntN(writing)
-		r.await(at[which], burst*2*rand.IntN(quota/burst/2))
-		r.all[at[which]].Kill()
+	for i := 1; i <= kills; i++ {
+		r.await(i, burst*2*rand.IntN(quota/burst/2))
+		r.all[i].Kill()
+		require.True(r.t, r.all[i].Wait())
 		r.kills++
-		at[which] = next
-		r.all[next].Tell("go")
+		r.begin(i + writing)
 	}
-	for _, i := range append(at, 0) {
-		r.all[i].Expect("done")
-		r.all[i].Tell("end")
-		require.False(r.t, r.all[i].Wait())
+	for _, c := range slices.Concat(r.all[:1], r.all[1+kills:]) {
+		c.Expect("done")
+		c.Tell("end")
+		require.False(r.t, c.Wait())
 	}
 	if grow {
 		others[len(r.all)].Kill()
@@ -117,17 +117,26 @@ func (r *round) run(worker string, grow bool) {
 	require.NoError(r.t, err)
 }
 
+// begin has a worker work. All but the last ones will be killed, one after the other.
+func (r *round) begin(process int) {
+	if process <= kills {
+		r.all[process].Tell("die")
+	} else {
+		r.all[process].Tell("go")
+	}
+}
+
 // await returns when the first hand of a process is in the hasty burst that follows
-// the call.
+// the call, or the process has ended by itself.
 func (r *round) await(process, call int) {
 	begun := func(call int) bool {
 		return r.journal.Word((process*hands*quota+call)*callWords+wordVerb).Load() != 0
 	}
 	limit := time.Now().Add(time.Minute)
-	for ; !begun(call); time.Sleep(20 * time.Microsecond) {
+	for ; !begun(call) && !r.all[process].Ended(); time.Sleep(20 * time.Microsecond) {
 		require.True(r.t, time.Now().Before(limit), "no process gets on")
 	}
-	for call += burst + rand.IntN(burst/2); !begun(call) && time.Now().Before(limit); {
+	for call += burst + rand.IntN(burst/2); !begun(call) && !r.all[process].Ended() && time.Now().Before(limit); {
 		runtime.Gosched()
 	}
 }

@@ -87,6 +87,10 @@ func reader(args []string) int {
 	return crew(args, &arena.Options{ReadOnly: true}, func(r *rand.Rand) verb { return load + verb(r.IntN(2)) })
 }
 
+// perturb makes the worst of the stores of a process, if the build lets it: it is
+// held up before some of them, and killed before one if it is to die.
+var perturb = func(doomed bool) {}
+
 // crew has the hands of a process work when it is told to. The arguments are the
 // arena, the journal, the number of the process in it, and the first key.
 func crew(args []string, o *arena.Options, choose func(*rand.Rand) verb) int {
@@ -94,7 +98,7 @@ func crew(args []string, o *arena.Options, choose func(*rand.Rand) verb) int {
 	me, _ := strconv.Atoi(args[2])
 	first, _ := strconv.ParseUint(args[3], 10, 64)
 	shmtest.Say("ready")
-	shmtest.Hear()
+	perturb(shmtest.Hear() == "die")
 	var all sync.WaitGroup
 	for i := range hands {
 		h := &hand{m: m, journal: journal, n: (me*hands + i) * quota, first: first, choose: choose,
