@@ -55,7 +55,8 @@ poison: ## the tests with free blocks filled with a pattern, and looked at befor
 torture: TIME ?= 60s
 torture: ## random SIGKILL storms over all structures for TIME (60s), hunts, histories, and the long model tests
 	SHMKIT_TORTURE=$(TIME) go test -run 'Torture|Hunt|Model' -count=1 -timeout 0 -v ./...
-	cd hashmap/lintest && SHMKIT_TORTURE=$(TIME) go test -run Torture -count=1 -timeout 0 -v ./...
+	SHMKIT_TORTURE=$(TIME) go test -tags crash -run Crash_Map_Storm -count=1 -timeout 0 -v ./hashmap
+	cd hashmap/lintest && SHMKIT_TORTURE=$(TIME) go test -tags crash -run Torture -count=1 -timeout 0 -v ./...
 
 .PHONY: fuzz
 fuzz: TIME ?= 30s

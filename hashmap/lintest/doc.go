@@ -15,6 +15,10 @@
 // machine, the same for all processes. An operation without an end may have
 // happened or not: for the checker it ends after all others, with any result.
 //
+// With the build tag crash a worker that is to die does so before one of its shared
+// stores, and all are held up before some of theirs: calls that would be over within
+// a microsecond overlap then.
+//
 // Porcupine then looks for an order of the operations in which each takes place
 // between its begin and its end, and has the result that a plain variable would
 // give. A map is linearizable if it is so for each key (Herlihy and Wing), and

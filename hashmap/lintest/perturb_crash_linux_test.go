@@ -13,7 +13,7 @@ import (
 func init() {
 	perturb = func(doomed bool) {
 		fault.SetHook(func(int64) {
-			if rand.IntN(50) == 0 {
+			if rand.IntN(150) == 0 {
 				time.Sleep(time.Duration(rand.IntN(50)) * time.Microsecond)
 			}
 		})
