@@ -2,6 +2,7 @@ package shmtest
 
 import (
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -76,6 +77,9 @@ func litterer([]string) int {
 	name := namePrefix(os.Getpid()) + "x"
 	_, err := arena.Create(name, o)
 	Must(err)
+	runtime.GC() // the sweeper is not to hear of it
+	time.Sleep(10 * time.Millisecond)
+	runtime.GC()
 	Say("%s", name)
 	select {}
 }
@@ -85,7 +89,10 @@ func TestSweeper(t *testing.T) {
 	c := Start(t, "litterer")
 	name, ok := c.Line()
 	require.True(t, ok)
-	require.True(t, listed(t, name))
+	for range 100 {
+		require.True(t, listed(t, name), "it lives")
+		time.Sleep(time.Millisecond)
+	}
 	c.Kill()
 	for limit := time.Now().Add(patience); listed(t, name); time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(limit), "%s is still there", name)

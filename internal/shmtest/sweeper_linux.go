@@ -30,13 +30,17 @@ var startSweeper = sync.OnceFunc(func() {
 	c := exec.Command(os.Args[0], namePrefix(os.Getpid()))
 	c.Env = append(os.Environ(), roleVariable+"="+sweeperRole)
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // not killed with our group
-	if _, err := c.StdinPipe(); err != nil {            // open as long as we are
-		panic(err)
+	var err error
+	if sweeperHears, err = c.StdinPipe(); err == nil {
+		err = c.Start()
 	}
-	if err := c.Start(); err != nil {
+	if err != nil {
 		panic(fmt.Errorf("shmtest: starting the sweeper: %w", err))
 	}
 })
+
+// sweeperHears is open as long as we live: Go closes pipes that nobody holds.
+var sweeperHears io.WriteCloser
 
 // sweeper is the role.
 func sweeper(args []string) int {
