@@ -171,8 +171,7 @@ func (m *Map[K, V]) Close() error {
 	m.open.Store(shut)
 	if m.floor.Pool != nil {
 		m.floor.Pool.Barrier()
-		m.ending.Lock() // none is held again: the handle is shut
-		m.ending.Unlock()
+		m.awaitStays()
 		m.letGo()
 	}
 	return m.object.Close()

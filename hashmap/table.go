@@ -169,6 +169,13 @@ func (t *table) stay() error {
 
 func (t *table) leave() { t.ending.RUnlock() }
 
+// awaitStays waits for all who have called stay. Nobody will again: the handle is
+// shut.
+func (t *table) awaitStays() {
+	t.ending.Lock()
+	defer t.ending.Unlock()
+}
+
 func (t *table) err() error {
 	if err := t.object.Err(); err != nil {
 		return err

@@ -23,7 +23,9 @@ func Main(m *testing.M, roles map[string]func(args []string) int) {
 	name := os.Getenv(roleVariable)
 	if name == "" {
 		hasMain = true
-		os.Exit(m.Run())
+		code := m.Run()
+		endSweeper()
+		os.Exit(code)
 	}
 	role := roles[name]
 	if name == sweeperRole {

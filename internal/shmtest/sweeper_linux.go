@@ -42,6 +42,12 @@ var startSweeper = sync.OnceFunc(func() {
 // sweeperHears is open as long as we live: Go closes pipes that nobody holds.
 var sweeperHears io.WriteCloser
 
+func endSweeper() {
+	if sweeperHears != nil {
+		sweeperHears.Close()
+	}
+}
+
 // sweeper is the role.
 func sweeper(args []string) int {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)

@@ -8,4 +8,5 @@ var hasMain bool
 
 // There are no named segments here.
 func startSweeper()        {}
+func endSweeper()          {}
 func sweeper([]string) int { return 0 }
