@@ -88,3 +88,10 @@ expect 1 swap -DNOREADER -DA1=WORK -DD0=1 -DWORDFIRST
 expect 1 swap -DNOREADER -DD0=1 -DA1=SPLIT -DCURSIDE
 expect 1 swap -DNOREADER -DN1=2 -DA1=SWAPS+STORE0 -DSKIPEMPTY
 expect 1 swap -DNOREADER -DKILLS=0 -DN0=2 -DA0=CLEAR -DN1=0 -DNORESET
+
+# iterations over a content that is exchanged
+expect 0 walk
+expect 0 walk -DLATE=2 -DKILLS=0
+expect 0 walk -DLATE=0 -DX=2 -DLOOKS=3
+expect 0 walk -DONESIDE # not needed: see its head
+for safeguard in NOGONE GONELAST VERFIRST NOWAIT NORECHECK ANYGEN; do expect 1 walk -D$safeguard; done
