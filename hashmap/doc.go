@@ -109,9 +109,9 @@
 // # Time to live
 //
 // An entry can have a deadline: by Options.TTL, StoreTTL, Expire or AddInitial.
-// From then on it is not there, for every verb. Store, Swap, LoadOrStore and
-// ReplaceAll set the deadline anew; CompareAndSwap, Compute and Add leave that of
-// the entry they change. Deadlines are kept by the machine's monotonic clock, to
+// From then on it is not there, for every verb. Store, Swap, LoadOrStore, ReplaceAll
+// and a Compute that says Renew set the deadline anew; CompareAndSwap, Compute and
+// Add leave that of the entry they change. Deadlines are kept by the machine's monotonic clock, to
 // the nanosecond, and compared when the entry is looked at; setting the wall clock
 // changes none. Memory of expired entries is used again when it is wanted, or
 // freed by PurgeExpired; until then Len counts them. A read of an entry with a

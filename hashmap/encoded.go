@@ -2,7 +2,6 @@ package hashmap
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"iter"
 	"maps"
@@ -210,7 +209,7 @@ func (m *Encoded[K, V]) LoadOrStore(k K, v V) (actual V, loaded bool, err error)
 			return nil, Cancel, m.decode(k, old, &actual)
 		}
 		actual = v
-		return m.stored(buffer, k, v)
+		return m.stored(buffer, k, v, Renew)
 	})
 	if err != nil {
 		return *new(V), false, err
@@ -225,7 +224,7 @@ func (m *Encoded[K, V]) Swap(k K, v V) (previous V, loaded bool, err error) {
 	if err := m.encode(buffer, k, v); err != nil {
 		return previous, false, err
 	}
-	return m.replace(k, *buffer, Store)
+	return m.replace(k, *buffer, Renew)
 }
 
 // Delete removes a key and reports whether it was there.
@@ -297,15 +296,15 @@ func (m *Encoded[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, o
 			}
 		}
 		was, ok = old, there
-		if fresh, what = f(had, there); what != Store {
+		if fresh, what = f(had, there); what != Store && what != Renew {
 			return nil, what, nil
 		}
-		return m.stored(buffer, k, fresh)
+		return m.stored(buffer, k, fresh, what)
 	})
 	switch {
 	case err != nil:
 		return v, false, err
-	case what == Store:
+	case what == Store, what == Renew:
 		return fresh, true, nil
 	case what == Cancel && ok: // f may have changed the one it had
 		err = m.decode(k, was, &v)
@@ -376,23 +375,6 @@ func (m *Encoded[K, V]) ReplaceAll(seq iter.Seq2[K, V]) error {
 	return m.raw.ReplaceAll(maps.All(all))
 }
 
-// Version is [Map.Version].
-func (m *Encoded[K, V]) Version() uint64 { return m.raw.Version() }
-
-// WaitChange is [Map.WaitChange].
-func (m *Encoded[K, V]) WaitChange(ctx context.Context, since uint64) (uint64, error) {
-	return m.raw.WaitChange(ctx, since)
-}
-
-// KeyVersion returns the version of a key, for WaitKey. Take the version first and
-// the value after. See [Map.LoadVersion].
-func (m *Encoded[K, V]) KeyVersion(k K) KeyVersion { return m.raw.KeyVersion(k) }
-
-// WaitKey is [Map.WaitKey].
-func (m *Encoded[K, V]) WaitKey(ctx context.Context, k K, since KeyVersion) error {
-	return m.raw.WaitKey(ctx, k, since)
-}
-
 // Len returns the number of entries, as [Map.Len] does.
 func (m *Encoded[K, V]) Len() int { return m.raw.Len() }
 
@@ -431,9 +413,9 @@ func (m *Encoded[K, V]) encode(buffer *[]byte, k K, v V) error {
 }
 
 // stored is encode for change.
-func (m *Encoded[K, V]) stored(buffer *[]byte, k K, v V) ([]byte, Action, error) {
+func (m *Encoded[K, V]) stored(buffer *[]byte, k K, v V, what Action) ([]byte, Action, error) {
 	err := m.encode(buffer, k, v)
-	return *buffer, Store, err
+	return *buffer, what, err
 }
 
 // decode makes *v the value whose bytes are b; with an error it is zero.

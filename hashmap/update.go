@@ -346,8 +346,9 @@ type Action uint8
 
 const (
 	Cancel Action = iota // leave the key as it is
-	Store                // store the value that the function returned
+	Store                // store the value that the function returned; the deadline stays
 	Delete               // remove the key
+	Renew                // Store, with the deadline anew, as [Map.Store] sets it
 )
 
 // Compute changes a key by a function of its value. f is given the value, and
@@ -382,7 +383,7 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 		fresh, action := f(old, seen.hit)
 		entry := &fresh
 		switch action {
-		case Store:
+		case Store, Renew:
 		case Delete:
 			fresh, entry = v, nil
 		case Cancel:
@@ -393,7 +394,7 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 		if !seen.hit && action == Delete {
 			return v, false, nil
 		}
-		done, err := m.commit(key, n, h, &seen, &kept, entry)
+		done, err := m.commit(key, n, h, &seen, &kept, entry, action == Renew)
 		if err == errCrowded {
 			err = m.relieve(h)
 		}
@@ -401,7 +402,7 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 			return v, false, err
 		}
 		if done {
-			return fresh, action == Store, nil
+			return fresh, entry != nil, nil
 		}
 		pause(try)
 	}
@@ -425,8 +426,8 @@ func (m *Map[K, V]) read(key mem.Ptr, n, h uint64) (v V, f found, err error) {
 }
 
 // commit stores *v, or removes the key if v is nil, and reports true, if the key
-// is as read has found it, with the value *kept.
-func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V) (done bool, err error) {
+// is as read has found it, with the value *kept. renew: not with the old deadline.
+func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V, renew bool) (done bool, err error) {
 	op, ref, err := m.begin(key, n, v)
 	if err != nil {
 		return false, err
@@ -444,7 +445,9 @@ func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V) (d
 	if same, err := m.still(at, n, seen, kept); err != nil || !same {
 		return false, err
 	}
-	m.inherit(at, ref)
+	if !renew {
+		m.inherit(at, ref)
+	}
 	err = g.change(&op, at, h, ref)
 	return err == nil, err
 }

@@ -67,7 +67,8 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) {
 }
 
 // visit counts a visit. Compute sees to it that of two visits at two workers
-// neither is lost: the one that comes second is computed again from the first.
+// neither is lost: the one that comes second is computed again from the first. And
+// in the same step the session has its whole time to live again.
 func (s *server) visit(w http.ResponseWriter, r *http.Request) {
 	token := tokenOf(r)
 	now := time.Now().UnixNano()
@@ -77,13 +78,8 @@ func (s *server) visit(w http.ResponseWriter, r *http.Request) {
 		}
 		v.Visits++
 		v.Seen = max(v.Seen, now)
-		return v, hashmap.Store
+		return v, hashmap.Renew
 	})
-	if err == nil && ok {
-		// Compute has kept the deadline. If we are killed before this, the visit
-		// counts and the session ends when it would have ended without it.
-		_, err = s.sessions.Expire(token, sessionTTL)
-	}
 	if ok && err == nil {
 		s.visits.Inc()
 	}
