@@ -1,78 +1,140 @@
 package hashmap
 
-import "iter"
+import (
+	"iter"
 
-// Several keys at once are written in the order of their hashes' first bits, which
-// is that of the stripes and of the segments: what one write has brought into the
-// cache the next one finds there, and two batches do not meet at one stripe after
-// the other. Each write is one of its own.
+	"github.com/shmkit/shmkit/internal/mem"
+)
 
-// sortBits is how many bits of the hash the keys of a batch are sorted by: those of
-// the stripe, and then as many as a fairly large directory has.
-const sortBits = 12
+// Many keys at once are written in portions. For each, three things are done
+// that one key by itself does not allow:
+//
+//  1. the home buckets of all keys are looked at, one after the other; none of these
+//     reads needs what another one returns, and no atomic instruction lies between, so
+//     the processor has many of them under way at once
+//  2. so are the entries that are perhaps those of the keys
+//  3. the keys are written, in the order of their stripes; all that this takes is in the
+//     cache
+//
+// Each write is one of its own, as if there were no others. Reads gain nothing in this
+// way: one Load after the other has no atomic instruction either.
 
-// inOrder returns the indices of hashes in the order of their first bits; what has
-// the same ones stays in its order.
-func inOrder(hashes []uint64) []int {
-	var next [1<<sortBits + 1]int
-	for _, h := range hashes {
-		next[h>>(64-sortBits)+1]++
-	}
-	for i := range 1 << sortBits {
-		next[i+1] += next[i]
-	}
-	order := make([]int, len(hashes))
-	for i, h := range hashes {
-		at := &next[h>>(64-sortBits)]
-		order[*at] = i
-		*at++
-	}
-	return order
+// portion is how many keys are taken at a time: their buckets and entries fit into
+// the cache.
+const portion = 256
+
+// batch is a portion.
+type batch[K comparable, V any] struct {
+	pairs  []Entry[K, V]
+	hashes [portion]uint64
+	order  [portion]uint8 // indices, in the order of the stripes
 }
 
-// StoreAll stores all pairs of seq, each one as Store does, and returns how many.
-// It is faster than as many calls of Store where the map is larger than the
-// processor's cache. The order is not that of seq, but of a key that is yielded
-// twice the last value stays.
+// prepareAll looks at what the keys will need, and puts them in order.
+func (m *Map[K, V]) prepareAll(b *batch[K, V]) {
+	for i := range b.pairs {
+		key, n := m.key(&b.pairs[i].Key)
+		b.hashes[i] = hashKey(key, n, &m.secrets)
+		m.touchBucket(b.hashes[i])
+	}
+	for i := range b.pairs {
+		m.touchEntry(b.hashes[i])
+	}
+	var next [257]int
+	for i := range b.pairs {
+		next[b.hashes[i]>>56+1]++
+	}
+	for i := range 256 {
+		next[i+1] += next[i]
+	}
+	for i := range b.pairs {
+		at := &next[b.hashes[i]>>56]
+		b.order[*at] = uint8(i)
+		*at++
+	}
+}
+
+// touchBucket reads the home bucket of a hash, or something else.
+func (t *table) touchBucket(h uint64) (tags uint64, b *bucket) {
+	at := bucketIn(t.dir.Load().Word(h).Load(), h)
+	if at >= t.end.Load() {
+		return 0, nil
+	}
+	b = mem.Cast[bucket](t.base.Add(at))
+	return b.tags.Load(), b
+}
+
+// touchEntry reads the first entry that is perhaps that of a hash, or something else.
+func (t *table) touchEntry(h uint64) {
+	tags, b := t.touchBucket(h)
+	match := matches(tags, h)
+	if b == nil || match == 0 {
+		return
+	}
+	if off := b.slots[slotIn(match)].Load() & (offsetMask &^ 7); off < t.end.Load() {
+		t.deadline(off).Load()
+	}
+}
+
+// StoreAll stores all pairs of seq, each one as Store does, and returns how many. In a
+// map that is larger than the processor's cache it is faster than as many calls of
+// Store. The order is not that of seq, but of a key that is yielded twice the last
+// value stays.
 //
 // Each key is written whole or not at all, and others see some of the keys before
 // the rest; if the process is killed, some are stored. With an error, n of them are,
 // and it is not said which. To have all of them stored at once or none, take
 // [Map.ReplaceAll].
 //
-// seq is called before anything else happens, with no lock held, and its pairs are
-// kept in Go's memory until StoreAll ends.
+// seq is called with no lock held, for some pairs at a time. It may use the map.
 func (m *Map[K, V]) StoreAll(seq iter.Seq2[K, V]) (n int, err error) {
-	var pairs []Entry[K, V]
+	b := &batch[K, V]{pairs: make([]Entry[K, V], 0, portion)}
 	for k, v := range seq {
-		pairs = append(pairs, Entry[K, V]{k, v})
+		if b.pairs = append(b.pairs, Entry[K, V]{k, v}); len(b.pairs) == portion {
+			if n, err = m.storePortion(b, n); err != nil {
+				return n, err
+			}
+		}
 	}
-	hashes := make([]uint64, len(pairs))
-	for i := range pairs {
-		hashes[i] = m.hashOfKey(&pairs[i].Key)
+	if n, err = m.storePortion(b, n); err != nil {
+		return n, err
 	}
-	for _, i := range inOrder(hashes) {
-		if err := m.store(&pairs[i].Key, &pairs[i].Value, m.usual()); err != nil {
+	return n, m.writable(0)
+}
+
+func (m *Map[K, V]) storePortion(b *batch[K, V], n int) (int, error) {
+	m.prepareAll(b)
+	for _, i := range b.order[:len(b.pairs)] {
+		if err := m.store(&b.pairs[i].Key, &b.pairs[i].Value, m.usual()); err != nil {
 			return n, err
 		}
 		n++
 	}
-	return n, m.writable(0)
+	b.pairs = b.pairs[:0]
+	return n, nil
 }
 
 // DeleteAll removes all keys that keys yields, as StoreAll stores them, and returns
 // how many were there.
 func (m *Map[K, V]) DeleteAll(keys iter.Seq[K]) (n int, err error) {
-	var all []K
+	b := &batch[K, V]{pairs: make([]Entry[K, V], 0, portion)}
 	for k := range keys {
-		all = append(all, k)
+		if b.pairs = append(b.pairs, Entry[K, V]{Key: k}); len(b.pairs) == portion {
+			if n, err = m.deletePortion(b, n); err != nil {
+				return n, err
+			}
+		}
 	}
-	hashes := make([]uint64, len(all))
-	for i := range all {
-		hashes[i] = m.hashOfKey(&all[i])
+	if n, err = m.deletePortion(b, n); err != nil {
+		return n, err
 	}
-	for _, i := range inOrder(hashes) {
-		was, err := m.Delete(all[i])
+	return n, m.writable(0)
+}
+
+func (m *Map[K, V]) deletePortion(b *batch[K, V], n int) (int, error) {
+	m.prepareAll(b)
+	for _, i := range b.order[:len(b.pairs)] {
+		was, err := m.Delete(b.pairs[i].Key)
 		if err != nil {
 			return n, err
 		}
@@ -80,10 +142,6 @@ func (m *Map[K, V]) DeleteAll(keys iter.Seq[K]) (n int, err error) {
 			n++
 		}
 	}
-	return n, m.writable(0)
-}
-
-func (m *Map[K, V]) hashOfKey(k *K) uint64 {
-	key, n := m.key(k)
-	return hashKey(key, n, &m.secrets)
+	b.pairs = b.pairs[:0]
+	return n, nil
 }

@@ -75,16 +75,21 @@ func TestStoreAll_Fails(t *testing.T) {
 	require.ErrorIs(t, err, ErrClosed)
 }
 
-func TestInOrder(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
-	hashes := make([]uint64, 10_000)
-	for i := range hashes {
-		hashes[i] = r.Uint64()
+// The keys of a portion are written in the order of their stripes, those of one
+// stripe in that in which they came.
+func TestStoreAll_Order(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, roomy), "m", &Options{Capacity: 2000})
+	for _, n := range []int{0, 1, 100, portion} {
+		b := new(batch[uint64, uint64])
+		want := make([]int, n)
+		for i := range want {
+			b.pairs = append(b.pairs, Entry[uint64, uint64]{Key: rand.Uint64()})
+			want[i] = i
+		}
+		m.prepareAll(b)
+		slices.SortStableFunc(want, func(i, j int) int { return int(b.hashes[i]>>56) - int(b.hashes[j]>>56) })
+		for i, at := range want {
+			require.EqualValues(t, at, b.order[i])
+		}
 	}
-	want := make([]int, len(hashes))
-	for i := range want {
-		want[i] = i
-	}
-	slices.SortStableFunc(want, func(a, b int) int { return int(hashes[a]>>52) - int(hashes[b]>>52) })
-	require.Equal(t, want, inOrder(hashes))
 }

@@ -14,8 +14,8 @@
 // A write that depends on what is there is one step as well, seen by all
 // processes: LoadOrStore, Swap, LoadAndDelete, CompareAndSwap and CompareAndDelete
 // as sync.Map has them, Compute for any function of the old value, and Add.
-// Clear and ReplaceAll exchange the whole content in one step. StoreAll and DeleteAll
-// write many keys, each one in a step of its own.
+// Clear and ReplaceAll exchange the whole content in one step. StoreAll and
+// DeleteAll write many keys, each one in a step of its own, faster than one by one.
 //
 // All, Keys, Values and AllPrefix iterate; Range and RangePrefix do so too and say
 // how it ended. Scan returns the next entries, and a number with which the scan goes

@@ -237,15 +237,15 @@ func (t *table) thin(g *guard, h uint64) error {
 // takeDown frees the tree of a side. The caller holds the swap lock.
 func (t *table) takeDown(side int) error {
 	for {
-		left := batch
+		left := freeAtOnce
 		if done, err := t.takeSome(side, &left); done || err != nil {
 			return err
 		}
 	}
 }
 
-// batch is how many blocks are freed under one lock.
-const batch = 256
+// freeAtOnce is how many blocks are freed under one lock.
+const freeAtOnce = 256
 
 // takeSome frees some blocks of the tree of a side, and reports whether that was
 // all. It has no more than one stripe locked.
@@ -314,7 +314,7 @@ func (t *table) helpOut() {
 }
 
 func (t *table) freeSome() error {
-	left := batch / 4
+	left := freeAtOnce / 4
 	_, err := t.takeSome(1-tree.SideOf(t.version.Load()), &left)
 	return err
 }
