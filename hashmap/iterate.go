@@ -206,12 +206,12 @@ func (w *walk) look() (version uint64, there bool) {
 // What it returns stands if look says so, at the version of the directory.
 func (w *walk) peek() (*tree.Dir, tree.Segment, error) {
 	t := w.t
-	d := tree.Dir{Version: t.version.Load()}
-	if !w.begun || tree.EpochOf(d.Version) == w.content {
+	version := t.version.Load()
+	if !w.begun || tree.EpochOf(version) == w.content {
 		current, s, err := t.peek(w.from)
 		switch {
 		case current == nil: // damaged
-			return &d, s, err
+			return &tree.Dir{Version: version}, s, err
 		case w.begun && tree.EpochOf(current.Version) != w.content: // exchanged meanwhile
 			return w.peek()
 		}
@@ -219,12 +219,12 @@ func (w *walk) peek() (*tree.Dir, tree.Segment, error) {
 	}
 	ref := t.tree.Dir(int(w.content & 1)).Load()
 	if ref == 0 {
-		return &d, tree.Segment{}, nil
+		return &tree.Dir{Version: version}, tree.Segment{}, nil
 	}
 	t.floor.Refresh() // it may lie where another process has grown the arena
 	old, err := t.tree.Open(ref)
-	if old.Version = d.Version; err != nil {
-		return &d, tree.Segment{}, err
+	if old.Version = version; err != nil {
+		return &old, tree.Segment{}, err
 	}
 	s, ok := t.segment(old.Word(w.from).Load(), &old)
 	if !ok {
