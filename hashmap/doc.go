@@ -21,7 +21,7 @@
 // how it ended. Scan returns the next entries, and a number with which the scan goes
 // on in another process. Snapshot returns a map of Go's. None of them ever mixes two
 // contents: when the content is exchanged meanwhile, an iteration goes on over the old
-// one, which is kept for it for a while; a scan has an error, and Snapshot begins again.
+// one, which is kept for 1 to 100 ms; a scan has an error, and Snapshot begins again.
 //
 // # Keys and values
 //

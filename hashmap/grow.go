@@ -60,7 +60,7 @@ func (t *table) crowd(h uint64) {
 
 // tend does what earlier writes have left to do.
 func (t *table) tend() {
-	if t.crowded.Load() != 0 || t.tree.Dir(1-tree.SideOf(t.version.Load())).Load() != 0 {
+	if t.crowded.Load() != 0 || t.hasOld() {
 		t.tendNow()
 	}
 }

@@ -18,26 +18,18 @@ import (
 //
 // A walk is over one content. When that was exchanged, a walk that has given
 // nothing away yet begins again. Any other one goes on in the old tree, as long as
-// that stands:
+// that stands: who exchanges the content keeps it for a while, though he knows of no
+// walk, since a walk stores nothing.
 //
-//	walk                                    who exchanges the content
-//	1  version: content e                   1  the exchange to e + 1
-//	2  one more walk over e                 2  wait until there is none over e,
-//	3  version again: still e, or              100 ms at most
-//	   one less, and start again            3  gone = e
-//	4  walk, in the tree on e's side        4  take the tree of e down
-//	5  one less
+//	walk, over content e                    who exchanges the content
+//	1  read, in the tree on e's side        1  the exchange to e + 1
+//	2  gone is not e                        2  keep the tree of e for a while
+//	3  and then, the version of the tree    3  gone = e
+//	   is of e or e + 1: it stands          4  take the tree of e down
 //
-// One of the two sees the other: the walk the exchange, in 3, or that one the walk,
-// in 2. Whoever is not counted, because he may not write, or not any more, because
-// he took too long, finds out: what he has read stands if gone is not e after it,
-// and then, later, the version is of e or e + 1. The other way round, two exchanges
-// between the looks would leave gone at e + 1. As with a bucket's version, gone
-// changes before the first block is freed. Then the walk is over: the new content is
-// another one's.
-//
-// A walk that is killed leaves a count that is too high. It holds up one exchange, by
-// 100 ms, which then clears the count.
+// As with a bucket's version, gone changes before the first block is freed. It is read
+// before the version: the other way round, two exchanges between the looks would leave
+// it at e + 1. When it says so the walk is over: the new content is another one's.
 
 // All iterates over the entries, in no order. It takes no lock and does not
 // hold writers up. Each pair is one that was in the map at one time; a key that
@@ -46,10 +38,10 @@ import (
 // twice.
 //
 // Contents are never mixed: if the whole content is exchanged meanwhile, by Clear
-// or ReplaceAll, the iteration goes on over the old one, which is kept for it for 100
-// ms. Beyond that, or if the arena is read-only, so that nobody knows of it, it ends
-// early when that content is taken down. It does so too if the map is removed or the
-// handle closed, and Err says why. Whoever has to know whether it came to the end
+// or ReplaceAll, the iteration goes on over the old one. That is kept for 1 µs for each
+// of its entries, 1 to 100 ms, which is enough for a loop that does little; one that is
+// late, or whose memory is wanted, ends early. It does so too if the map is removed or
+// the handle closed, and Err says why. Whoever has to know whether it came to the end
 // takes [Map.Range]; whoever needs all of one content, however long it takes,
 // [Map.Snapshot].
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
@@ -90,8 +82,6 @@ func (m *Map[K, V]) Values() iter.Seq[V] {
 // these are wanted, and calls yield with the index of each, until it returns false.
 // The error says why the walk has ended early, if it was not for that.
 func (m *Map[K, V]) each(w *walk, keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) error {
-	w.counts = m.floor.Pool != nil
-	defer w.quit()
 	for w.more() {
 		var hashes [bucketSlots]uint64
 		n, ok := m.snapshot(w, &hashes, keys, values)
@@ -127,8 +117,6 @@ type walk struct {
 	content  uint64  // which one the walk is over, as tree.EpochOf counts; from when the first segment is found
 	begun    bool    // it stays that one
 	replaced bool    // it was exchanged, and taken down
-	counts   bool    // it is to be counted
-	counted  uint64  // one more than how many times the count had been cleared; 0: it is not counted
 	prefix   mem.Ptr // what keys begin with, if length is not 0
 	length   uint64
 }
@@ -173,15 +161,14 @@ func (w *walk) find() bool {
 			if w.replaced = w.begun; w.replaced {
 				return false
 			}
-			w.quit()
-			*w = walk{t: w.t, content: tree.EpochOf(version), counts: w.counts, prefix: w.prefix, length: w.length}
+			*w = walk{t: w.t, content: tree.EpochOf(version), prefix: w.prefix, length: w.length}
 		case err != nil:
 			w.t.damaged("%v", err)
 			return false
 		case s.Buckets == 0:
 			w.over = true // there is no tree yet
 			return false
-		case w.join():
+		default:
 			w.seg, w.version, w.next = s, version, 0
 			if len(w.yielded) == 0 {
 				w.end = w.after()
@@ -231,33 +218,6 @@ func (w *walk) peek() (*tree.Dir, tree.Segment, error) {
 		err = fmt.Errorf("the directory's word for hash %#x is %#x", w.from, s.Word)
 	}
 	return &old, s, err
-}
-
-// join counts the walk, if it is to be counted. False: the content was exchanged
-// before anybody could know.
-func (w *walk) join() bool {
-	if !w.counts || w.counted != 0 || w.t.stay() != nil {
-		return true
-	}
-	w.counted = w.t.news.walks[w.content&1].Add(1)>>32 + 1 // survivor: one exchange waits for nobody
-	w.t.leave()
-	if tree.EpochOf(w.t.version.Load()) == w.content {
-		return true
-	}
-	w.quit()
-	return false
-}
-
-// quit ends what join has begun, unless the count was cleared meanwhile.
-func (w *walk) quit() {
-	if w.counted == 0 || w.t.stay() != nil {
-		return
-	}
-	defer w.t.leave()
-	walks := &w.t.news.walks[w.content&1]
-	for n := walks.Load(); n>>32 == w.counted-1 && uint32(n) != 0 && !walks.CompareAndSwap(n, n-1); n = walks.Load() {
-	}
-	w.counted = 0
 }
 
 // stands reports whether the segment is still that of its range. If not, the walk

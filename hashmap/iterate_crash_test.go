@@ -67,7 +67,7 @@ func underExchange(t *testing.T, k int64, old map[string]string, before, atTick 
 	require.NoError(t, err)
 	other, err := Open[string, []byte](shmtest.OnSegment(t, run.Segment, tiny), "m", nil)
 	require.NoError(t, err)
-	m.grace, u.seen = 0, make(map[string]string)
+	m.keepFor, u.seen = atOnce, make(map[string]string)
 	next, stop := iter.Pull2(func(yield func(string, []byte) bool) { u.err = other.Range(yield) })
 	defer stop()
 	read := func(n int) {

@@ -48,13 +48,14 @@ type header struct {
 // news is for those who wait for changes, and for people. Writers read it after
 // every change.
 type news struct {
-	awaited psync.Word64    // 1: somebody may sleep; set by those who wait, cleared by the writer that wakes them
-	bell    psync.Word64    // raised by that writer; they sleep on it
-	changes psync.Word64    // as of a stripe: exchanges of the whole content; by the holder of the tree's swap lock
-	refused psync.Word64    // writes that found no room
-	cells   psync.Word64    // number of cells, 0 or readCells; written before the map has a name
-	walks   [2]psync.Word64 // {times it was cleared 32, iterations 32} over a content, by its side; too high if some were killed
-	gone    psync.Word64    // the content that was last begun to be taken down; by the holder of the tree's swap lock
+	awaited psync.Word64 // 1: somebody may sleep; set by those who wait, cleared by the writer that wakes them
+	bell    psync.Word64 // raised by that writer; they sleep on it
+	changes psync.Word64 // as of a stripe: exchanges of the whole content; by the holder of the tree's swap lock
+	refused psync.Word64 // writes that found no room
+	cells   psync.Word64 // number of cells, 0 or readCells; written before the map has a name
+	wanted  psync.Word64 // 1: a write wants the memory of the old content; cleared by the holder of the tree's swap lock
+	spare   psync.Word64 // 0
+	gone    psync.Word64 // the content that was last begun to be taken down; by the holder of the tree's swap lock
 }
 
 // cell is where the processes of every 16th slot count what they read.

@@ -20,7 +20,7 @@ lease 192: holder 0, ticket 8, hash 16, print 24, until 32, forget 40, length 48
 first 64: count 0, spare 8
 bucket 64: version 0, tags 8, slots 16
 row 32: hints 0, ghosts 24
-news 64: awaited 0, bell 8, changes 16, refused 24, cells 32, walks 40, gone 56
+news 64: awaited 0, bell 8, changes 16, refused 24, cells 32, wanted 40, spare 48, gone 56
 cell 128: hits 0, misses 8, spare 16
 `,
 		Stored: hashmap.Stored,

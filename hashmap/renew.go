@@ -8,6 +8,7 @@ import (
 
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/tree"
 )
 
@@ -20,7 +21,7 @@ import (
 //	   lock, before the next one is reserved
 //	3  lock the tree; raise the version by one exchange; unlock
 //	                          the new content is there, the old one is not
-//	4  wait for iterations over it, 100 ms at most (iterate.go)
+//	4  keep the old tree for a moment, for iterations over it (iterate.go)
 //	5  take the old tree down, a few entries at a time, under the lock of their
 //	   stripe; unlock
 //
@@ -34,9 +35,9 @@ import (
 
 // Clear removes all entries. Readers see all of them or none; they are not held
 // up, and writers but for moments. An iteration that is under way goes on over the old
-// entries; Clear waits for it, 100 ms at most. It blocks while another process clears
-// or replaces the content. With an error nothing has changed, unless the arena was
-// closed meanwhile.
+// entries, which Clear keeps for 1 to 100 ms before it frees them; see [Map.All]. It
+// blocks while another process clears or replaces the content. With an error nothing
+// has changed, unless the arena was closed meanwhile.
 func (m *Map[K, V]) Clear() error {
 	return m.renew(m.plan.bits, m.plan.buckets, false, func(*nursery) error { return nil })
 }
@@ -44,10 +45,11 @@ func (m *Map[K, V]) Clear() error {
 // ReplaceAll exchanges the whole content for what seq yields, by one store: a
 // reader finds the old value of a key or the new one, and once it has found a new
 // one, no old one any more. An iteration that is under way goes on over the old
-// content; ReplaceAll waits for it, 100 ms at most. Of a key that is yielded twice the
-// last value stays. What other writers store meanwhile may be gone with the old
-// content. A map with a limit takes all pairs, one after the other, and evicts as ever:
-// of more than its limit some stay, and which is not said.
+// content, which ReplaceAll keeps for 1 to 100 ms before it frees it; see [Map.All].
+// Of a key that is yielded twice the last value stays. What other writers store
+// meanwhile may be gone with the old content. A map with a limit takes all pairs, one
+// after the other, and evicts as ever: of more than its limit some stay, and which is
+// not said.
 //
 // seq is called before anything else happens, with no lock held, and its pairs
 // are kept in Go's memory until it ends. The arena needs room for both contents.
@@ -108,8 +110,7 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 	}
 	defer t.leave()
 	return t.underLock(t.tree.Swap(), t.tree.SwapAt(), func() error {
-		content := tree.EpochOf(t.version.Load())
-		old := int(content & 1)
+		old, entries := tree.SideOf(t.version.Load()), t.count()
 		if first && t.tree.Dir(old).Load() != 0 {
 			return nil
 		}
@@ -132,26 +133,30 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 		if err != nil {
 			return errors.Join(err, t.takeDown(1-old))
 		}
-		t.letWalksEnd(content)
+		t.keepOld(t.keepFor(entries))
 		_ = t.takeDown(old) // it is done; what is left is for the next writer
 		return nil
 	})
 }
 
-// walkTime is how long iterations over an old content hold up that it is taken down.
-const walkTime = 100 * time.Millisecond
+// keepTime is how long an old content of so many entries is kept for the iterations
+// over it: they take a tenth of that, beside what is done in the loop.
+func keepTime(entries uint64) time.Duration {
+	if entries == 0 {
+		return 0
+	}
+	return time.Duration(clamp(entries, 1000, 100_000)) * time.Microsecond
+}
 
-// letWalksEnd waits for the iterations over a content that was exchanged. If it takes
-// too long the count is cleared: some were killed, or will find out.
-func (t *table) letWalksEnd(content uint64) {
-	walks := &t.news.walks[content&1]
-	nap := 10 * time.Microsecond
-	for end := time.Now().Add(t.grace); uint32(walks.Load()) != 0 && !t.dead(); nap = min(2*nap, time.Millisecond) {
-		if time.Now().After(end) {
-			walks.Store((walks.Load()>>32 + 1) << 32) // survivor: nobody is waited for
+// keepOld waits so long, or until somebody wants the memory of the old content.
+func (t *table) keepOld(d time.Duration) {
+	t.news.wanted.Store(0) // survivor: as it is usually
+	for end := time.Now().Add(d); t.news.wanted.Load() == 0 && !t.dead(); {
+		left := time.Until(end)
+		if left <= 0 {
 			return
 		}
-		time.Sleep(nap)
+		time.Sleep(min(left, time.Millisecond))
 	}
 }
 
@@ -320,16 +325,26 @@ func (t *table) freeSome() error {
 }
 
 // clearOut frees the side that is not current, when there is no room, and reports
-// whether there was something to free.
+// whether there was something to free. Who keeps it for iterations is told, and waited
+// for, 200 ms at most.
 func (t *table) clearOut() bool {
-	if t.tree.Dir(1-tree.SideOf(t.version.Load())).Load() == 0 || t.stay() != nil {
+	if !t.hasOld() || t.stay() != nil {
 		return false
 	}
 	defer t.leave()
-	if !t.tree.Swap().TryLock(t.floor.Owner) {
-		return false
+	swap := t.tree.Swap()
+	if swap.TryLock(t.floor.Owner) {
+		err := t.takeDown(1 - tree.SideOf(t.version.Load()))
+		swap.Unlock()
+		return err == nil
 	}
-	err := t.takeDown(1 - tree.SideOf(t.version.Load()))
-	t.tree.Swap().Unlock()
-	return err == nil
+	if version := t.version.Load(); t.news.gone.Load() == tree.EpochOf(version-tree.OneExchange) {
+		return false // it is being built, or taken down
+	}
+	t.news.wanted.Store(1) // survivor: one content less is kept
+	err := swap.Settle(t.floor.Owner, func() error { return t.floor.Records.SettleLock(t.tree.SwapAt()) })
+	return err == nil || errors.Is(err, psync.ErrBusy)
 }
+
+// hasOld reports whether there is a tree on the side that is not current.
+func (t *table) hasOld() bool { return t.tree.Dir(1-tree.SideOf(t.version.Load())).Load() != 0 }

@@ -1,11 +1,10 @@
 package hashmap
 
 import (
-	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,20 +230,13 @@ func TestMap_RangeReplaced(t *testing.T) {
 		a, b := opener(spacious)
 		m := create[uint64, uint64](t, a, "m", &Options{Capacity: 300})
 		other := open[uint64, uint64](t, b, "m")
-		m.grace = 0
-		content := func(version uint64) map[uint64]uint64 {
-			all := make(map[uint64]uint64)
-			for k := range uint64(300) {
-				all[k] = version
-			}
-			return all
-		}
+		m.keepFor = atOnce
 		for at := range 300 {
-			require.NoError(t, m.ReplaceAll(maps.All(content(0))))
+			require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
 			n := 0
 			err := other.Range(func(_, v uint64) bool {
 				if n++; n == at {
-					require.NoError(t, m.ReplaceAll(maps.All(content(1))))
+					require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 1))))
 				}
 				require.Zero(t, v)
 				return true
@@ -271,66 +263,129 @@ func numbered(n, version uint64) map[uint64]uint64 {
 	return all
 }
 
-// An iteration has its content to the end, wherever that is exchanged; and whoever
-// exchanges it waits for that, and the next one too.
+// atOnce is for exchanges that keep nothing.
+func atOnce(uint64) time.Duration { return 0 }
+
+// exchange clears m, and returns when the new content is there. The old one is kept
+// until end is called, which returns when it was taken down.
+func exchange(t *testing.T, m *Map[uint64, uint64]) (end func()) {
+	t.Helper()
+	exchanged, goOn, done := make(chan bool), make(chan bool), make(chan error)
+	m.keepFor = func(uint64) time.Duration {
+		close(exchanged)
+		<-goOn
+		return 0
+	}
+	go func() { done <- m.Clear() }()
+	<-exchanged
+	return func() {
+		t.Helper()
+		close(goOn)
+		require.NoError(t, <-done)
+		m.keepFor = atOnce
+	}
+}
+
+// An iteration has its content to the end, wherever that is exchanged, while it is
+// kept: over a read-only mapping too.
 func TestMap_RangeKeepsContent(t *testing.T) {
-	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
-		a, b := opener(spacious)
-		m := create[uint64, uint64](t, a, "m", &Options{Capacity: 300})
-		other := open[uint64, uint64](t, b, "m")
-		m.grace = time.Minute // nobody is to be late
+	m, others := exchangeable(t)
+	for _, other := range others {
 		for at := 1; at <= 300; at += 13 {
 			require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
-			done := make(chan error, 2)
 			got := make(map[uint64]uint64)
-			err := other.Range(func(k, v uint64) bool {
-				if got[k] = v; len(got) != at {
-					return true
+			var end func()
+			require.NoError(t, other.Range(func(k, v uint64) bool {
+				if got[k] = v; len(got) == at {
+					end = exchange(t, m)
 				}
-				content := tree.EpochOf(m.version.Load())
-				go func() { done <- m.ReplaceAll(maps.All(numbered(200, 1))) }()
-				for tree.EpochOf(m.version.Load()) == content {
-					runtime.Gosched()
+				return true
+			}))
+			require.Equal(t, numbered(300, 0), got)
+			require.True(t, m.hasOld())
+			end()
+			require.Zero(t, m.Len())
+			require.False(t, m.hasOld())
+		}
+	}
+}
+
+// What is read of an old content while that is taken down is not believed, though
+// nothing was written to its bucket.
+func TestMap_TakenDownUnderRange(t *testing.T) {
+	m, others := exchangeable(t)
+	for _, other := range others {
+		for at := range 250 {
+			require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
+			n, happened, end := 0, new(bool), func() {}
+			err := other.Range(func(_, v uint64) bool {
+				require.Zero(t, v)
+				switch n++; n {
+				case at + 1:
+					end = exchange(t, m)
+				case at + 1 + bucketSlots: // the walk has met the exchange
+					happened = meanwhile(&other.table, beforeHead, 0, func() {
+						end()
+						_, err := m.StoreAll(maps.All(numbered(120, 1))) // too few for a split, in the blocks of the old
+						require.NoError(t, err)
+					})
 				}
-				go func() { done <- m.Clear() }()
 				return true
 			})
-			require.NoError(t, err)
-			require.Equal(t, numbered(300, 0), got)
-			require.NoError(t, errors.Join(<-done, <-done))
-			require.Zero(t, m.Len())
-			require.Zero(t, uint32(m.news.walks[0].Load())+uint32(m.news.walks[1].Load()))
+			require.True(t, *happened)
+			require.ErrorIs(t, err, ErrReplaced)
 		}
-	})
+	}
 }
 
-// A walk that takes too long, or was killed, is waited for once. What was cleared
-// meanwhile is not counted down.
-func TestMap_ExchangeGoesOn(t *testing.T) {
-	m := couple(t, 1, nil)[0]
-	m.grace = time.Millisecond
-	require.NoError(t, m.Store("k", 1))
-	content := tree.EpochOf(m.version.Load())
-	m.news.walks[content&1].Add(3) // of the dead
-	err := m.Range(func(string, int) bool {
-		require.NoError(t, m.Clear())
-		require.EqualValues(t, 1<<32, m.news.walks[content&1].Load())
-		m.news.walks[content&1].Add(1) // of somebody else, later
-		return true
-	})
-	require.ErrorIs(t, err, ErrReplaced)
-	require.EqualValues(t, 1<<32|1, m.news.walks[content&1].Load())
+// exchangeable returns a map to be exchanged, and other attaches to it, one of them
+// read-only.
+func exchangeable(t *testing.T) (m *Map[uint64, uint64], others []*Map[uint64, uint64]) {
+	seg := shmtest.Segment(t, spacious)
+	o := *spacious
+	o.ReadOnly = true
+	m = create[uint64, uint64](t, shmtest.OnSegment(t, seg, spacious), "m", &Options{Capacity: 300})
+	m.keepFor = atOnce
+	for _, o := range []*arena.Options{spacious, &o} {
+		others = append(others, open[uint64, uint64](t, shmtest.OnSegment(t, seg, o), "m"))
+	}
+	return m, others
 }
 
-// A walk that is counted too late begins again.
-func TestMap_WalkJoinsLate(t *testing.T) {
-	m := couple(t, 1, nil)[0]
-	require.NoError(t, m.Store("k", 1))
-	w := walk{t: &m.table, counts: true, content: tree.EpochOf(m.version.Load())}
-	require.NoError(t, m.Clear())
-	require.False(t, w.join())
-	require.Zero(t, w.counted)
-	require.Zero(t, uint32(m.news.walks[0].Load())+uint32(m.news.walks[1].Load()))
+// What an old content takes is had by a write that finds no room, though it is kept.
+func TestMap_OldContentIsWanted(t *testing.T) {
+	seg := shmtest.Segment(t, small)
+	m := create[string, []byte](t, shmtest.OnSegment(t, seg, small), "m", nil)
+	other := open[string, []byte](t, shmtest.OnSegment(t, seg, small), "m")
+	fill := func(most int) (n int) {
+		for ; n < most && other.Store(fmt.Sprint(n), make([]byte, 1000)) == nil; n++ {
+		}
+		return n
+	}
+	m.keepFor = atOnce
+	n := fill(math.MaxInt)
+	for i := range n {
+		_, err := m.Delete(fmt.Sprint(i))
+		require.NoError(t, err)
+	}
+	require.Equal(t, n*3/4, fill(n*3/4)) // the new tree needs room, too
+	exchanged, done := make(chan bool), make(chan error)
+	m.keepFor = func(uint64) time.Duration {
+		close(exchanged)
+		return time.Minute
+	}
+	go func() { done <- m.Clear() }()
+	<-exchanged
+	require.GreaterOrEqual(t, fill(n*3/4), n/2)
+	require.NoError(t, <-done)
+}
+
+func TestKeepTime(t *testing.T) {
+	for n, want := range map[uint64]time.Duration{
+		0: 0, 1: time.Millisecond, 5000: 5 * time.Millisecond, 1 << 40: 100 * time.Millisecond,
+	} {
+		require.Equal(t, want, keepTime(n), "%d entries", n)
+	}
 }
 
 // An old content that somebody has begun to take down, or that two exchanges lie

@@ -32,6 +32,10 @@ func (m *Map[K, V]) Snapshot() (map[K]V, error) {
 	if m.floor.Pool == nil {
 		return nil, err
 	}
+	if err := m.stay(); err != nil {
+		return nil, err
+	}
+	defer m.leave()
 	err = m.underLock(m.tree.Swap(), m.tree.SwapAt(), func() error {
 		all, err = m.collect()
 		return err

@@ -82,7 +82,8 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 }
 
 // reserve reserves a block and fills it with a new entry. When there is no room it
-// makes some; evict: also by eviction.
+// makes some; evict: also by eviction, and from an old content: not while a new one is
+// built.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
 	size := m.sizeOf(v)
 	for try := 0; ; try++ {
@@ -96,7 +97,7 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if m.clearOut() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
+		if evict && m.clearOut() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
 			continue
 		}
 		m.tally(&m.news.refused)

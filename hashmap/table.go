@@ -51,16 +51,16 @@ type table struct {
 	cell      *cell  // where reads are counted; nil: they are not
 	waits     waits
 	clock     clock
-	purging   sync.Mutex    // held by the goroutine that purges
-	purged    uint64        // first hash not yet looked at
-	helps     atomic.Uint64 // times that the swap lock was found taken
-	grace     time.Duration // how long an exchange waits for iterations over the old content
+	purging   sync.Mutex                         // held by the goroutine that purges
+	purged    uint64                             // first hash not yet looked at
+	helps     atomic.Uint64                      // times that the swap lock was found taken
+	keepFor   func(entries uint64) time.Duration // how long an exchange keeps the old content
 }
 
 // init fills the table in. What the header says is checked against the size of
 // the root block before it is used.
 func (t *table) init(s *slab.Slab, obj *arena.Object) error {
-	t.slab, t.floor, t.object, t.grace = s, s.Floor(), obj, walkTime
+	t.slab, t.floor, t.object, t.keepFor = s, s.Floor(), obj, keepTime
 	view := t.floor.View
 	h, err := mem.At[header](view, obj.Ref())
 	if err != nil {
