@@ -130,7 +130,11 @@ func (c *cache[K, V]) clear() {
 	}
 }
 
-// unchanged reports whether the entry is still the one that find has hit. The slot
-// is read first: it held its word at a time when the versions were as they are
-// found after.
-func (t *table) unchanged(f *found) bool { return f.slot.Load() == f.word && t.stands(f) }
+// unchanged reports whether the entry is still the one that find has hit, and has not
+// expired. The slot is read first: it held its word at a time when the versions were
+// as they are found after. The deadline is read before both, each time: who was killed
+// in an Expire may have changed that and nothing else.
+func (t *table) unchanged(f *found) bool {
+	over := t.head.expiring.Load() != 0 && t.expired(t.base.Add(f.word&offsetMask))
+	return f.slot.Load() == f.word && t.stands(f) && !over
+}

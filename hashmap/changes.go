@@ -42,8 +42,10 @@ import (
 // Version returns a number that rises with each change of the map: of an entry, by
 // whatever process, of its deadline, and of the whole content. It rises when entries
 // are evicted, and when the memory of expired ones is freed, but not at the moment
-// when they expire. It begins at 1, and is 0 if Err is not nil. Take the version first
-// and read the map then: [Map.WaitChange] for this version misses nothing.
+// when they expire. It is never 0, but if Err is not nil. Take the version first
+// and read the map then: [Map.WaitChange] for this version misses nothing. A change by
+// a process that was killed in it is counted by whoever waits, or with the next one
+// nearby; who only asks again and again may not see it until then.
 //
 // It takes no lock and stores nothing, but reads a cache line for each stripe, 256
 // of them in a large map.

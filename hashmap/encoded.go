@@ -99,6 +99,29 @@ func newEncoded[K comparable, V any](c Codec[V], o *Options, open func(s *shape)
 // decoded before it allocates nothing. A value that does not decode is not found,
 // and Err says why; LoadInto returns that error.
 func (m *Encoded[K, V]) Load(k K) (*V, bool) {
+	v, ok := m.peek(k)
+	if m.raw.tells {
+		m.tell(k, ok)
+	}
+	return v, ok
+}
+
+// tell tells of a read what a read of the map of bytes does.
+//
+//go:noinline
+func (m *Encoded[K, V]) tell(k K, ok bool) {
+	key, n := m.raw.key(&k)
+	switch {
+	case n > m.raw.maxKey:
+	case ok:
+		m.raw.hit(hashKey(key, n, &m.raw.secrets))
+	default:
+		m.raw.miss()
+	}
+}
+
+// peek is Load, and tells nobody.
+func (m *Encoded[K, V]) peek(k K) (*V, bool) {
 	t := &m.raw.table
 	key, n := m.raw.key(&k)
 	if n > t.maxKey {
@@ -380,6 +403,15 @@ func (m *Encoded[K, V]) Len() int { return m.raw.Len() }
 
 // Cap returns the number of entries the map was created for; it grows beyond.
 func (m *Encoded[K, V]) Cap() int { return m.raw.Cap() }
+
+// Stats is [Map.Stats]. The bytes of values are those that the codec makes of them.
+func (m *Encoded[K, V]) Stats() (Stats, error) { return m.raw.Stats() }
+
+// Limit is [Map.Limit].
+func (m *Encoded[K, V]) Limit() int { return m.raw.Limit() }
+
+// Evictions is [Map.Evictions].
+func (m *Encoded[K, V]) Evictions() uint64 { return m.raw.Evictions() }
 
 // Err returns why the handle answers nothing, as [Map.Err] does; or else the first
 // error of a value that Load, All or Values could not decode, which wraps ErrCodec

@@ -39,7 +39,10 @@ func (m *Encoded[K, V]) PurgeExpired(n int) (int, error) { return m.raw.PurgeExp
 // there and does not decode.
 func (m *Encoded[K, V]) Fetch(ctx context.Context, k K, load func(context.Context, K) (V, error), o *FetchOptions) (*V, error) {
 	if m.raw.floor.Pool != nil && (o == nil || o.Stale == 0) {
-		if v, ok := m.Load(k); ok {
+		if v, ok := m.peek(k); ok {
+			if m.raw.tells {
+				m.tell(k, ok)
+			}
 			return v, nil
 		}
 	}
@@ -51,7 +54,7 @@ func (m *Encoded[K, V]) Fetch(ctx context.Context, k K, load func(context.Contex
 		return b, err
 	}, o)
 	if err == nil {
-		if v, ok := m.Load(k); ok { // the one that all share
+		if v, ok := m.peek(k); ok { // the one that all share
 			return v, nil
 		}
 	} else if len(b) == 0 {

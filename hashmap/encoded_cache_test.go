@@ -84,3 +84,50 @@ func TestEncoded_Fetch(t *testing.T) {
 	_, err = m.Fetch(soon(t), "bad", load, nil)
 	require.ErrorIs(t, err, ErrCodec)
 }
+
+// A decoded value is there as long as its entry is.
+func TestEncoded_CacheExpires(t *testing.T) {
+	m, err := CreateEncoded[string](shmtest.Heap(t, roomy), "m", JSON[config](), nil)
+	require.NoError(t, err)
+	s := &sundial{at: time.Hour}
+	s.rule(&m.raw.table)
+	require.NoError(t, m.StoreTTL("k", configOf(1), time.Minute))
+	loads := 0
+	load := func(context.Context, string) (config, error) {
+		loads++
+		return configOf(2), nil
+	}
+	_, err = m.Fetch(t.Context(), "k", load, nil)
+	require.NoError(t, err)
+	require.Zero(t, loads)
+	s.at += time.Minute - 1
+	_, ok := m.Load("k")
+	require.True(t, ok)
+	s.at++
+	_, ok = m.Load("k")
+	require.False(t, ok)
+	v, err := m.Fetch(t.Context(), "k", load, nil)
+	require.NoError(t, err)
+	require.Equal(t, configOf(2), *v)
+	require.Equal(t, 1, loads)
+}
+
+// A Load of a decoded value is a use, and counted, as that of a Map.
+func TestEncoded_CacheTells(t *testing.T) {
+	m, err := CreateEncoded[string](shmtest.Heap(t, roomy), "m", JSON[config](), &Options{Limit: 256, CountReads: true})
+	require.NoError(t, err)
+	require.NoError(t, m.Store("hot", configOf(1)))
+	for i := range 2000 {
+		for range 20 {
+			_, ok := m.Load("hot")
+			require.True(t, ok, "after %d others", i)
+		}
+		require.NoError(t, m.Store(key16(i), configOf(2)))
+	}
+	_, ok := m.Load("cold")
+	require.False(t, ok)
+	s, err := m.Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, 40_000, s.Hits)
+	require.EqualValues(t, 1, s.Misses)
+}

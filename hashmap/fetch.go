@@ -268,15 +268,18 @@ func (m *Map[K, V]) claim(k *K, p *terms, f *flight[V], dead psync.ID) (c claim,
 	if err != nil {
 		return c, err
 	}
-	expires := uint64(0)
+	expires, print := uint64(0), uint64(0)
 	if at.live {
 		if expires = m.deadline(at.old & offsetMask).Load(); m.isFresh(expires, p) {
 			return claim{verdict: there}, nil
 		}
+		if print, err = m.printOf(at, n); err != nil {
+			return c, err
+		}
 	}
 	c = m.lend(id, p.lease, dead)
 	if at.live {
-		c.old, c.expires = at.old, expires
+		c.old, c.expires, c.print = at.old, expires, print
 	}
 	if c.verdict == granted {
 		m.flights.loads(f, &c) // with the record in hand: a Close that comes now gives the lease back
@@ -295,7 +298,7 @@ func (t *table) await(ctx context.Context, c *claim) (_ verdict, dead psync.ID, 
 			return 0, 0, t.err()
 		}
 		switch state := word & leaseState; {
-		case ticket != c.ticket || state == leaseDone || state == leaseIdle:
+		case ticket != c.ticket || c.isOthers(word) || state == leaseDone || state == leaseIdle:
 			return there, 0, nil
 		case state == leaseFailed:
 			return failed, 0, nil
@@ -401,8 +404,19 @@ func (m *Map[K, V]) keep(k *K, v *V, p *terms, c *claim) (kept bool, err error) 
 	}
 }
 
+// printOf returns a hash of the value of the entry that locate has found.
+func (t *table) printOf(at place, n uint64) (uint64, error) {
+	p, size, err := t.valueOf(at, n)
+	if err != nil {
+		return 0, err
+	}
+	return hashBytes(p, size, &t.secrets), nil
+}
+
 // land stores a filled entry, if the lease is still ours and the key is as it was
-// when that was claimed, and gives the lease back.
+// when that was claimed, and gives the lease back. Its slot and its deadline may be
+// those of then though it was changed, twice: a block comes back, and Compute leaves the
+// deadline. Then the value is compared.
 func (t *table) land(op *slab.Op, key mem.Ptr, n, h, ref uint64, c *claim) (kept bool, err error) {
 	g, err := t.lock(h)
 	if err != nil {
@@ -413,7 +427,15 @@ func (t *table) land(op *slab.Op, key mem.Ptr, n, h, ref uint64, c *claim) (kept
 	if err != nil || !t.owns(c) {
 		return false, err
 	}
-	if !at.live || at.old == c.old && t.deadline(at.old&offsetMask).Load() == c.expires {
+	same := at.live && at.old == c.old && t.deadline(at.old&offsetMask).Load() == c.expires
+	if same {
+		print, err := t.printOf(at, n)
+		if err != nil {
+			return false, err
+		}
+		same = print == c.print
+	}
+	if !at.live || same {
 		if err := g.link(op, at, h, ref); err != nil {
 			return false, err
 		}

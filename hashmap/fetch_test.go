@@ -655,3 +655,52 @@ func TestFetch_Damaged(t *testing.T) {
 		}
 	}
 }
+
+// What was changed while a stale value is loaded anew stays, also if the entry has the
+// block and the deadline of before.
+func TestFetch_ChangedAndBack(t *testing.T) {
+	for changes := range 5 {
+		m := couple(t, 1, nil)[0]
+		new(sundial).rule(&m.table)
+		require.NoError(t, m.StoreTTL("k", 1, 30*time.Minute)) // stale
+		h := hold(100, nil)
+		first := fetching(soon(t), m, "k", h.load, &FetchOptions{TTL: time.Minute, Stale: time.Hour})
+		<-h.begun
+		for range changes {
+			require.NoError(t, second(Add(m, "k", 1)))
+		}
+		close(h.let)
+		want := 100
+		if changes > 0 {
+			want = 1 + changes
+		}
+		require.Equal(t, fetched{want, nil}, <-first)
+		require.Equal(t, map[string]int{"k": want}, contents(t, m))
+	}
+}
+
+// Who waits for a lease sees that its place is another key's by now, though who has
+// claimed it was killed at once.
+func TestFetch_PlaceOfAnother(t *testing.T) {
+	all := couple(t, 2, nil)
+	m, other := all[0], all[1]
+	k := "k"
+	key, n := m.key(&k)
+	id := m.identify(key, n)
+	c := m.lend(id, uint64(time.Hour), 0)
+	require.Equal(t, granted, c.verdict)
+	waiting := other.lend(id, uint64(time.Hour), 0)
+	require.Equal(t, held, waiting.verdict)
+	failed := waiting
+	m.tellFailure(&c, "of k", ^uint64(0))
+	require.Error(t, other.told(&failed))
+
+	l := m.lease(c.off)
+	word := l.holder.Load() // a third one seizes it, and is killed after his first store
+	require.True(t, l.holder.CompareAndSwap(word, 1<<40|(c.ticket+1)<<ticketShift&leaseTicket|leaseClaimed))
+	v, _, err := other.await(soon(t), &waiting)
+	require.NoError(t, err)
+	require.Equal(t, there, v)
+	l.holder.Store(l.holder.Load()&^leaseState | leaseFailed)
+	require.NoError(t, other.told(&failed), "of another key")
+}

@@ -306,7 +306,7 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 // has changed.
 func (m *Map[K, V]) copyEntry(w *walk, f *found, off uint64, h *uint64, k *K, v *V) bool {
 	if !m.within(off, entryHeader) {
-		return !m.doubt(f, "an entry at %#x lies outside the data area", off)
+		return !w.doubt(f, "an entry at %#x lies outside the data area", off)
 	}
 	e := m.base.Add(off)
 	if m.expired(e) {
@@ -315,9 +315,9 @@ func (m *Map[K, V]) copyEntry(w *walk, f *found, off uint64, h *uint64, k *K, v 
 	size := mem.Load64(e)
 	n, length := size&0xffffffff, size>>32
 	if n > m.maxKey || m.wrongKey(n) || m.wrongValue(length) || !m.within(off, entryHeader+pad8(n)+length) {
-		return !m.doubt(f, "the entry at %#x has a key of %d bytes and a value of %d", off, n, length)
+		return !w.doubt(f, "the entry at %#x has a key of %d bytes and a value of %d", off, n, length)
 	}
-	if m.changed(f) {
+	if !w.confirms(f) {
 		return false // do not take memory for a length that is out of date
 	}
 	e = e.Add(entryHeader)
@@ -376,3 +376,11 @@ func (m *Map[K, V]) setBytes(v *V, b []byte) {
 }
 
 func (s *shape) wrongKey(n uint64) bool { return !s.textKey && n != s.keySize }
+
+// doubt is that of the table, but that what was taken down proves nothing.
+func (w *walk) doubt(f *found, format string, args ...any) bool {
+	if _, there := w.look(); !there {
+		return true
+	}
+	return w.t.doubt(f, format, args...)
+}

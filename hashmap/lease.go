@@ -50,7 +50,12 @@ type claim struct {
 	until   uint64
 	old     uint64 // what the slot of the key held, with an entry that is there
 	expires uint64 // deadline of that entry
+	print   uint64 // hash of its value
 }
+
+// isOthers reports whether a word of the holder is of another claim. The ticket is
+// raised a moment after the word is stored.
+func (c *claim) isOthers(word uint64) bool { return (word^c.word)&leaseTicket != 0 }
 
 // leaseOff returns where a place of a key is.
 func (t *table) leaseOff(id keyID, probe uint64) uint64 {
@@ -183,7 +188,7 @@ func (t *table) told(c *claim) error {
 	l := t.lease(c.off)
 	text := make([]byte, min(l.length.Load(), messageSize))
 	mem.CopyOut(text, t.base.Add(c.off+messageOff))
-	if l.ticket.Load() != c.ticket || l.holder.Load()&leaseState != leaseFailed {
+	if word := l.holder.Load(); l.ticket.Load() != c.ticket || c.isOthers(word) || word&leaseState != leaseFailed {
 		return nil
 	}
 	return &LoadError{Message: string(text)}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
-	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/tree"
 )
 
@@ -133,8 +132,12 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 		if err != nil {
 			return errors.Join(err, t.takeDown(1-old))
 		}
+		late := t.floor.Closed.Load() // then the exchange may not have reached the segment: Close of the arena waits for records only
 		t.keepOld(t.keepFor(entries))
 		_ = t.takeDown(old) // it is done; what is left is for the next writer
+		if late {
+			return t.err()
+		}
 		return nil
 	})
 }
@@ -332,18 +335,21 @@ func (t *table) clearOut() bool {
 		return false
 	}
 	defer t.leave()
+	takeDown := func() error { return t.takeDown(1 - tree.SideOf(t.version.Load())) }
 	swap := t.tree.Swap()
 	if swap.TryLock(t.floor.Owner) {
-		err := t.takeDown(1 - tree.SideOf(t.version.Load()))
+		err := takeDown()
 		swap.Unlock()
 		return err == nil
 	}
-	if version := t.version.Load(); t.news.gone.Load() == tree.EpochOf(version-tree.OneExchange) {
-		return false // it is being built, or taken down
+	gone := t.news.gone.Load()
+	if gone == tree.EpochOf(t.version.Load()-tree.OneExchange) { // it is being built, or taken down
+		alive, err := t.floor.Owner.Alive(swap.Holder())
+		return !alive && err == nil && t.underLock(swap, t.tree.SwapAt(), takeDown) == nil
 	}
 	t.news.wanted.Store(1) // survivor: one content less is kept
 	err := swap.Settle(t.floor.Owner, func() error { return t.floor.Records.SettleLock(t.tree.SwapAt()) })
-	return err == nil || errors.Is(err, psync.ErrBusy)
+	return err == nil || t.news.gone.Load() != gone // or he is stopped
 }
 
 // hasOld reports whether there is a tree on the side that is not current.

@@ -289,7 +289,7 @@ func exchange(t *testing.T, m *Map[uint64, uint64]) (end func()) {
 // An iteration has its content to the end, wherever that is exchanged, while it is
 // kept: over a read-only mapping too.
 func TestMap_RangeKeepsContent(t *testing.T) {
-	m, others := exchangeable(t)
+	_, m, others := exchangeable(t)
 	for _, other := range others {
 		for at := 1; at <= 300; at += 13 {
 			require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
@@ -311,45 +311,69 @@ func TestMap_RangeKeepsContent(t *testing.T) {
 }
 
 // What is read of an old content while that is taken down is not believed, though
-// nothing was written to its bucket.
+// nothing was written to its bucket: not as entries, and not as damage.
 func TestMap_TakenDownUnderRange(t *testing.T) {
-	m, others := exchangeable(t)
-	for _, other := range others {
-		for at := range 250 {
-			require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
-			n, happened, end := 0, new(bool), func() {}
-			err := other.Range(func(_, v uint64) bool {
-				require.Zero(t, v)
-				switch n++; n {
-				case at + 1:
-					end = exchange(t, m)
-				case at + 1 + bucketSlots: // the walk has met the exchange
-					happened = meanwhile(&other.table, beforeHead, 0, func() {
-						end()
-						_, err := m.StoreAll(maps.All(numbered(120, 1))) // too few for a split, in the blocks of the old
-						require.NoError(t, err)
-					})
+	a, m, others := exchangeable(t)
+	text := create[string, []byte](t, a, "text", &Options{Capacity: 2000})
+	for what, reuse := range map[string]func() error{
+		"alike": func() error {
+			return second(m.StoreAll(maps.All(numbered(120, 1)))) // too few for a split
+		},
+		"of other sizes": func() error {
+			for i := range 400 {
+				if err := text.Store(fmt.Sprintf("k%03d", i), []byte("12345678")); err != nil {
+					return err
 				}
-				return true
-			})
-			require.True(t, *happened)
-			require.ErrorIs(t, err, ErrReplaced)
-		}
+			}
+			return nil
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			for _, other := range others {
+				for at := range 250 {
+					takenDownAt(t, m, other, at, reuse)
+				}
+			}
+		})
 	}
+}
+
+// takenDownAt has the content of m exchanged at the entry of a number in a walk of
+// another attach, and taken down when that next reads one.
+func takenDownAt(t *testing.T, m, other *Map[uint64, uint64], at int, reuse func() error) {
+	require.NoError(t, m.ReplaceAll(maps.All(numbered(300, 0))))
+	n, happened, end := 0, new(bool), func() {}
+	err := other.Range(func(_, v uint64) bool {
+		require.Zero(t, v)
+		switch n++; n {
+		case at + 1:
+			end = exchange(t, m)
+		case at + 1 + bucketSlots: // the walk has met the exchange
+			happened = meanwhile(&other.table, beforeHead, 0, func() {
+				end()
+				require.NoError(t, reuse())
+			})
+		}
+		return true
+	})
+	require.True(t, *happened)
+	require.ErrorIs(t, err, ErrReplaced)
+	require.NoError(t, other.Err())
 }
 
 // exchangeable returns a map to be exchanged, and other attaches to it, one of them
 // read-only.
-func exchangeable(t *testing.T) (m *Map[uint64, uint64], others []*Map[uint64, uint64]) {
+func exchangeable(t *testing.T) (a *arena.Arena, m *Map[uint64, uint64], others []*Map[uint64, uint64]) {
 	seg := shmtest.Segment(t, spacious)
 	o := *spacious
 	o.ReadOnly = true
-	m = create[uint64, uint64](t, shmtest.OnSegment(t, seg, spacious), "m", &Options{Capacity: 300})
+	a = shmtest.OnSegment(t, seg, spacious)
+	m = create[uint64, uint64](t, a, "m", &Options{Capacity: 300})
 	m.keepFor = atOnce
 	for _, o := range []*arena.Options{spacious, &o} {
 		others = append(others, open[uint64, uint64](t, shmtest.OnSegment(t, seg, o), "m"))
 	}
-	return m, others
+	return a, m, others
 }
 
 // What an old content takes is had by a write that finds no room, though it is kept.
@@ -378,6 +402,37 @@ func TestMap_OldContentIsWanted(t *testing.T) {
 	<-exchanged
 	require.GreaterOrEqual(t, fill(n*3/4), n/2)
 	require.NoError(t, <-done)
+}
+
+// Who keeps an old content may be stopped: then what wants its memory is refused, and
+// does not wait for ever.
+func TestMap_KeeperStopped(t *testing.T) {
+	seg := shmtest.Segment(t, small)
+	m := create[string, []byte](t, shmtest.OnSegment(t, seg, small), "m", nil)
+	other := open[string, []byte](t, shmtest.OnSegment(t, seg, small), "m")
+	fill := func() (n int) {
+		for ; ; n++ {
+			if err := other.Store(fmt.Sprint(n), make([]byte, 1000)); err != nil {
+				require.ErrorIs(t, err, ErrFull)
+				return n
+			}
+		}
+	}
+	for i := range fill() / 4 { // the new tree needs room, too
+		require.True(t, yes(t)(m.Delete(fmt.Sprint(i))))
+	}
+	stopped, goOn, done := make(chan bool), make(chan bool), make(chan error, 1)
+	m.keepFor = func(uint64) time.Duration {
+		close(stopped)
+		<-goOn
+		return 0
+	}
+	go func() { done <- m.Clear() }()
+	<-stopped
+	fill()
+	close(goOn)
+	require.NoError(t, <-done)
+	require.NoError(t, other.Store("k", make([]byte, 1000)))
 }
 
 func TestKeepTime(t *testing.T) {

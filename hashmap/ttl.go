@@ -89,8 +89,9 @@ func (t *table) until(ttl time.Duration) (uint64, error) {
 	if ttl == 0 {
 		return 0, nil
 	}
-	if t.floor.Pool != nil && t.head.expiring.Load() == 0 {
+	if t.floor.Pool != nil && t.head.expiring.Load() == 0 && t.stay() == nil {
 		t.head.expiring.Store(1) // survivor: looks for deadlines in vain
+		t.leave()
 	}
 	if now := t.clock.now(); uint64(ttl) < math.MaxUint64-now {
 		return now + uint64(ttl), nil

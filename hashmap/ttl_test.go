@@ -1,6 +1,8 @@
 package hashmap
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"maps"
 	"math"
@@ -331,4 +333,53 @@ func btoi(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// A deadline that is asked for over a closed handle goes nowhere: the memory of the
+// map may be somebody else's.
+func TestTTL_Closed(t *testing.T) {
+	for what, late := range map[string]func(m *Map[string, int]) error{
+		"StoreTTL": func(m *Map[string, int]) error { return m.StoreTTL("k", 1, time.Hour) },
+		"Expire":   func(m *Map[string, int]) error { return second(m.Expire("k", time.Hour)) },
+		"AddInitial": func(m *Map[string, int]) error {
+			return second(AddInitial(m, "k", 1, 1, time.Hour))
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			afterRemoval(t, func(m *Map[string, int], gone func()) {
+				gone()
+				require.ErrorIs(t, late(m), ErrClosed)
+			})
+		})
+	}
+	t.Run("Fetch", func(t *testing.T) {
+		afterRemoval(t, func(m *Map[string, int], gone func()) {
+			_, err := m.Fetch(context.Background(), "k", func(context.Context, string) (int, error) {
+				gone() // Close does not wait for a load
+				return 1, nil
+			}, &FetchOptions{TTL: time.Hour})
+			require.ErrorIs(t, err, ErrClosed)
+		})
+	})
+}
+
+// afterRemoval runs do, in which gone closes the map, and has it removed and its
+// memory taken by another one of another attach, which must not change.
+func afterRemoval(t *testing.T, do func(m *Map[string, int], gone func())) {
+	o := &arena.Options{Size: 1 << 20, MaxSize: 1 << 20, Processes: 4, Objects: 8}
+	a := shmtest.Named(t, o)
+	b := shmtest.Again(t, a, o)
+	m := create[string, int](t, a, "m", nil)
+	zeros := make([]byte, m.floor.Pages.BlockSize(m.object.Size())-entryHeader-16)
+	other := create[string, []byte](t, b, "other", &Options{Capacity: 2000})
+	do(m, func() {
+		require.NoError(t, m.Close())
+		require.NoError(t, b.Remove("m"))
+		for n := 0; other.Store(key16(n), zeros) == nil; n++ {
+		}
+	})
+	require.NotZero(t, other.Len())
+	for k, v := range other.All() {
+		require.True(t, bytes.Equal(zeros, v), "the value of key %s has changed", k)
+	}
 }
