@@ -103,7 +103,7 @@ func (c *checker) objects() {
 			continue
 		}
 		err := c.traced(o, 0, func(_, at uint64, word *psync.Word64) bool {
-			if w := word.Load(); w != 0 {
+			if w := c.records.ForeseeWord(at, word.Load()); w != 0 {
 				c.refer(w&intent.RefMask, "the word at %#x", int(at))
 			}
 			return true

@@ -8,6 +8,7 @@ import (
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/psync"
+	"github.com/shmkit/shmkit/internal/tree"
 )
 
 // The directory is two tables, as in a Unix file system: names lead to objects
@@ -294,8 +295,9 @@ const collectBatch = 512
 // else may have completed it, and there may be another object in the entry.
 type cursor struct {
 	state uint64 // of the object
+	group uint64 // the one before which all are freed
 	dir   uint64 // of a tree: the directory that is being emptied
-	from  uint64 // the group, or the word of dir, before which all is freed
+	from  uint64 // the word of dir before which all is freed
 }
 
 // collectObject frees up to a batch of blocks of object o if it is garbage, and
@@ -330,8 +332,8 @@ func (a *Arena) collectObject(r *intent.Record, o int, at *cursor) (more bool, e
 
 // collectGroups frees the blocks that groups of reference words lead to.
 func (a *Arena) collectGroups(r *intent.Record, o int, at *cursor, left *int) error {
-	return a.traced(o, at.from, func(g, off uint64, word *psync.Word64) bool {
-		at.from = g
+	return a.traced(o, at.group, func(g, off uint64, word *psync.Word64) bool {
+		at.group = g
 		if w := word.Load(); w != 0 {
 			a.records.Apply(r, &intent.Change{Lock: dirOff, Target: off, Old: w})
 			*left--
@@ -357,10 +359,14 @@ func (c *core) traced(o int, from uint64, visit func(g, at uint64, word *psync.W
 	root, size := e.ref.Load()&intent.RefMask, e.size.Load()
 	first, count := e.traceOff.Load(), e.traceCount.Load()
 	stride, per := e.traceShape.Load()>>32, e.traceShape.Load()&0xffffffff
-	if count == 0 || count&traceTree != 0 {
+	if count&traceTree != 0 {
+		count &^= traceTree
+		first = min(first, size) + tree.HeadSize + max(stride, per*8) - per*8
+	}
+	if count == 0 && per == 0 {
 		return nil
 	}
-	if (first|stride)&7 != 0 || per*8 > stride || first > size || per*8 > size-first || count-1 > (size-first-per*8)/max(stride, 1) {
+	if count == 0 || per == 0 || (first|stride)&7 != 0 || per*8 > stride || first > size || per*8 > size-first || count-1 > (size-first-per*8)/max(stride, 1) {
 		return fmt.Errorf("%w: object %d: %d groups of %d reference words, %d bytes apart from offset %d on, in %d bytes",
 			ErrCorrupt, o, count, per, stride, first, size)
 	}

@@ -82,8 +82,8 @@ type object struct {
 	fingerprint psync.Word64 // of its types
 	size        psync.Word64 // bytes of the root block in use
 	traceOff    psync.Word64 // offset in the root block of the first reference word, or of the head of a tree
-	traceShape  psync.Word64 // {bytes from group to group 32, reference words in a group 32}; 0 for a tree
-	traceCount  psync.Word64 // {tree 1, groups 63}; tree: the references are those of a tree, see package tree, and there are no groups
+	traceShape  psync.Word64 // {bytes from group to group 32, reference words in a group 32}
+	traceCount  psync.Word64 // {tree 1, groups 63}; tree: there are also the references of a tree, see package tree; the groups begin behind its head, and end with their reference words
 }
 
 // traceTree says that an object keeps its blocks in a tree.

@@ -26,9 +26,10 @@ type Spec struct {
 
 // Trace says where in its root block an object keeps references to other
 // blocks: Count groups, Stride bytes apart from First on, of Words reference
-// words each. Or it keeps them in a tree, whose head is at First: then only that
-// and Tree are set. It is stored with the object, so that anybody can account for
-// its blocks and free them, whatever structures he knows.
+// words each. With Tree it keeps them in a tree, whose head is at First; then the
+// groups begin behind that, and the reference words are the last ones of each. It is
+// stored with the object, so that anybody can account for its blocks and free them,
+// whatever structures he knows.
 type Trace struct {
 	First, Stride, Words, Count uint64
 	Tree                        bool
@@ -37,7 +38,7 @@ type Trace struct {
 // count is what the object entry says of groups.
 func (t *Trace) count() uint64 {
 	if t.Tree {
-		return traceTree
+		return traceTree | t.Count
 	}
 	return t.Count
 }

@@ -16,13 +16,12 @@ import (
 // once and checked.
 func (c *core) treeOf(o int) (*tree.Tree, error) {
 	e := c.object(o)
-	count, shape := e.traceCount.Load(), e.traceShape.Load()
-	if count&traceTree == 0 {
+	if e.traceCount.Load()&traceTree == 0 {
 		return nil, nil
 	}
 	root, size, first := e.ref.Load()&intent.RefMask, e.size.Load(), e.traceOff.Load()
-	if count != traceTree || shape != 0 || first%8 != 0 || size < tree.HeadSize || first > size-tree.HeadSize {
-		return nil, fmt.Errorf("%w: object %d: a tree at offset %d of %d bytes, of shape %#x and count %#x", ErrCorrupt, o, first, size, shape, count)
+	if first%8 != 0 || size < tree.HeadSize || first > size-tree.HeadSize {
+		return nil, fmt.Errorf("%w: object %d: a tree at offset %d of %d bytes", ErrCorrupt, o, first, size)
 	}
 	if err := c.view.Check(root, size, 8); err != nil {
 		return nil, err

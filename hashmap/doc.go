@@ -60,6 +60,7 @@
 //     package internal/tree for it, and for the two sides.
 //   - Stripe: a range of hashes, of one or more segments, with one lock and one
 //     count.
+//   - Spare of a stripe: a block that a write over an entry has left, for the next one.
 //   - Changes of a stripe: a number that is odd while an entry is changed. The sum of
 //     them is the version of the map.
 //   - Row: what a map with a limit remembers of the entries of a bucket, to choose

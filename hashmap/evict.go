@@ -159,8 +159,8 @@ func (t *table) makeRoom(h uint64) error {
 		return err
 	}
 	defer op.End()
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return err
 	}
 	defer g.unlock()
@@ -221,8 +221,8 @@ func (t *table) evictAt(h uint64) error {
 		return err
 	}
 	defer op.End()
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return err
 	}
 	defer g.unlock()

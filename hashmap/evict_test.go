@@ -310,7 +310,8 @@ func TestLimit_ReadsDoNotWait(t *testing.T) {
 	m := create[uint64, uint64](t, a, "m", &Options{Limit: 100})
 	require.NoError(t, m.Store(1, 1))
 	h := hashKey(keyOf(1), 8, &m.secrets)
-	g, err := m.lock(h)
+	var g guard
+	err := m.lock(h, &g)
 	require.NoError(t, err)
 	for range 200 {
 		require.EqualValues(t, 1, must2(m.Load(1)))

@@ -259,8 +259,8 @@ func (m *Map[K, V]) claim(k *K, p *terms, f *flight[V], dead psync.ID) (c claim,
 		return c, err
 	}
 	defer op.End()
-	g, err := m.lock(id.h)
-	if err != nil {
+	var g guard
+	if err := m.lock(id.h, &g); err != nil {
 		return c, err
 	}
 	defer g.unlock()
@@ -418,8 +418,8 @@ func (t *table) printOf(at place, n uint64) (uint64, error) {
 // those of then though it was changed, twice: a block comes back, and Compute leaves the
 // deadline. Then the value is compared.
 func (t *table) land(op *slab.Op, key mem.Ptr, n, h, ref uint64, c *claim) (kept bool, err error) {
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return false, err
 	}
 	defer g.unlock()

@@ -28,8 +28,8 @@ import (
 // The map is to be made with that capacity, as the first thing in the arena. Then
 // all entries find room, and Size is little more than they take. Of keys and
 // values of several lengths give the longest, or plan with the mean and leave some
-// room. Beyond that, whoever writes to a full map, also over a value, needs room for
-// one more entry; and ReplaceAll needs room for both contents, so an arena of twice
+// room. Beyond that, whoever writes to a full map, also over a value, may need room
+// for one more entry; and ReplaceAll needs room for both contents, so an arena of twice
 // the size. Room of the result says how many more blocks there is room for.
 //
 // The error says what is wrong with the options or the numbers, wraps ErrTooLarge if

@@ -150,8 +150,8 @@ func (t *table) replaceSegment(h uint64, s tree.Segment, buckets uint64, depth u
 			return t.cannotGrow(err)
 		}
 	}
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return err
 	}
 	defer g.unlock()

@@ -73,7 +73,7 @@ type stripe struct {
 	gone    psync.Word64    // entries evicted, for people; by the holder of lock
 	lapsed  psync.Word64    // entries freed because they had expired, for people; by the holder of lock
 	changes psync.Word64    // raised before a change of an entry and after it: odd while one is under way, or was cut short; by the holder of lock
-	spare   psync.Word64    // 0; a line of its own for each lock
+	spare   psync.Word64    // {class of its block, and 1, 20, offset 44} of a block that is free for the next write to an entry of this size; 0: none; by the holder of lock
 }
 
 // lease is the right to load one key. It is claimed under the lock of the key's
@@ -120,6 +120,7 @@ const (
 	stripesOff  = treeOff + tree.HeadSize
 	stripeSize  = 64
 	countOff    = 8 // in a stripe, of the first side
+	spareOff    = 56
 	leaseSize   = 192
 	messageOff  = 56
 	messageSize = leaseSize - messageOff

@@ -157,7 +157,7 @@ func (p *plan) spec(s *shape, t sizes) arena.Spec {
 	return arena.Spec{
 		Kind: arena.KindMap, Fingerprint: s.print, Types: s.types,
 		Size:  lines(p.size()+uint64(len(s.label)), t),
-		Trace: arena.Trace{Tree: true, First: treeOff},
+		Trace: arena.Trace{Tree: true, First: treeOff, Count: p.stripes(), Stride: stripeSize, Words: 1},
 	}
 }
 

@@ -72,6 +72,8 @@ type duel struct {
 	arena  *arena.Arena         // of the writer
 	other  *Map[string, []byte] // takes blocks that become free
 	kept   int
+	spares uint64 // what mostSpare of the writer was
+	beside string // a key that respare has stored
 }
 
 func newDuel(t *testing.T) *duel {
@@ -80,6 +82,7 @@ func newDuel(t *testing.T) *duel {
 	a, b := shmtest.OnSegment(t, seg, o), shmtest.OnSegment(t, seg, o)
 	d := &duel{t: t, arena: b, writer: create[string, []byte](t, b, "m", nil), other: create[string, []byte](t, b, "other", &Options{Capacity: 3000})}
 	d.reader = open[string, []byte](t, a, "m")
+	d.spares, d.writer.mostSpare = d.writer.mostSpare, 0
 	return d
 }
 
@@ -120,6 +123,26 @@ func (d *duel) reuse(off uint64, k, v string) {
 	}
 }
 
+// respare makes the block at off, which the next write leaves, an entry of another key of
+// its stripe, by way of the stripe's spare.
+func (d *duel) respare(off uint64, leave func()) {
+	d.t.Helper()
+	for i := 0; d.beside == "" || d.stripeOf(d.beside) != d.stripeOf(hot); i++ {
+		d.beside = fmt.Sprintf("key:%012d", 1000+i)
+	}
+	d.store(d.beside, "foreign v")
+	d.writer.mostSpare = d.spares
+	leave()
+	d.store(d.beside, "foreign v")
+	require.Equal(d.t, off, entryOf(d.t, &d.writer.table, d.beside), "the block is not reused")
+	d.writer.mostSpare = 0
+}
+
+func (d *duel) stripeOf(k string) uint64 {
+	key, n := d.writer.key(&k)
+	return d.writer.stripeAt(hashKey(key, n, &d.writer.secrets))
+}
+
 // recut gives every free page of the arena to a class the map does not use.
 func (d *duel) recut() {
 	for i := range 1000 {
@@ -142,6 +165,7 @@ var changes = map[string]func(d *duel, old uint64){
 	"replaced, reused":            func(d *duel, old uint64) { d.store(hot, "new value"); d.reuse(old, cold, "foreign v") },
 	"replaced, reused, same key":  func(d *duel, old uint64) { d.store(hot, "new value"); d.reuse(old, hot, "foreign v") },
 	"replaced, reused, other key": func(d *duel, old uint64) { d.store(hot, "new value"); d.reuse(old, "0123456789abcdefg", "longer k") },
+	"replaced, reused as a spare": func(d *duel, old uint64) { d.respare(old, func() { d.store(hot, "new value") }) },
 	"replaced twice": func(d *duel, old uint64) {
 		d.store(hot, "new value")
 		d.reuse(old, cold, "foreign v")
@@ -268,6 +292,7 @@ func TestB3_All(t *testing.T) {
 				require.Equal(t, "new value", got[hot])
 				delete(got, hot)
 				delete(got, cold)
+				delete(got, d.beside)
 				require.Equal(t, map[string]string{key16(100): "old value", key16(101): "old value", key16(102): "old value"}, got)
 				require.NoError(t, d.reader.Err())
 			})

@@ -25,6 +25,8 @@ import (
 //
 // A survivor that takes the stripe's lock over finds the record and the slot:
 // the slot holds the new word: 5 to 8; the old word: the new block is freed.
+//
+// A write over an entry goes without 1 and 6 if it can: spare.go.
 
 // Store sets the value of a key. When it returns nil the value is there, also
 // if this process is killed at once; when it returns an error the old value is, if
@@ -37,7 +39,11 @@ func (m *Map[K, V]) Store(k K, v V) error {
 func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
-	for {
+	done, err := m.overwrite(key, n, h, entryHeader+pad8(n)+m.sizeOf(v), func(_ place, ref uint64) error {
+		m.fill(ref, key, n, v, until)
+		return nil
+	})
+	for !done && err == nil {
 		op, ref, err := m.begin(key, n, v)
 		if err != nil {
 			return err
@@ -52,6 +58,7 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 			return err
 		}
 	}
+	return err
 }
 
 // begin starts a write. It reserves a block and fills it with a new entry; with
@@ -97,19 +104,25 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if evict && m.clearOut() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
+		if evict && m.clearOut() || m.freeSpares() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
 			continue
 		}
 		m.tally(&m.news.refused)
 		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
-	value := fillKey(m.base.Add(ref), key, n, size, m.usual())
+	m.fill(ref, key, n, v, m.usual())
+	return op, ref, nil
+}
+
+// fill writes an entry. The block is reachable from nowhere yet; a reader that holds a
+// stale offset to it finds its version changed.
+func (m *Map[K, V]) fill(ref uint64, key mem.Ptr, n uint64, v *V, until uint64) {
+	value := fillKey(m.base.Add(ref), key, n, m.sizeOf(v), until)
 	if m.bytesValue {
 		mem.CopyIn(value, m.bytesOf(v))
 	} else {
 		mem.Write(value, v)
 	}
-	return op, ref, nil
 }
 
 func (t *table) checkSizes(n, size uint64) error {
@@ -120,9 +133,7 @@ func (t *table) checkSizes(n, size uint64) error {
 	return t.object.Err()
 }
 
-// fillKey writes the head of an entry and returns where its value goes. The
-// block is reachable from nowhere yet; a reader that holds a stale offset to it
-// finds its version changed.
+// fillKey writes the head of an entry and returns where its value goes.
 func fillKey(e, key mem.Ptr, n, size, until uint64) mem.Ptr {
 	head := [2]uint64{n | size<<32, until}
 	mem.Write(e, &head)
@@ -147,8 +158,8 @@ func (m *Map[K, V]) Delete(k K) (bool, error) {
 
 // put links a filled entry.
 func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) error {
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return err
 	}
 	defer g.unlock()
@@ -161,8 +172,8 @@ func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) error {
 
 // remove unlinks the entry of a key.
 func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return false, err
 	}
 	defer g.unlock()
@@ -221,26 +232,27 @@ type guard struct {
 }
 
 // lock locks the stripe of a key, mends what a dead holder left, and finds the
-// segment.
-func (t *table) lock(h uint64) (guard, error) {
+// segment. The guard is filled in where it lies: copies of it would cost as much as the
+// lock.
+func (t *table) lock(h uint64, g *guard) error {
 	// The operation has its record by now: a Close of the handle that we do not
 	// see here waits for us before it lets the map's memory go.
 	if t.dead() {
-		return guard{}, t.err()
+		return t.err()
 	}
 	off := t.stripeAt(h)
-	g := guard{t: t, lock: off, off: off, stripe: t.stripe(off)}
+	g.t, g.lock, g.off, g.stripe = t, off, off, t.stripe(off)
 	if err := g.stripe.lock.Lock(t.floor.Owner, func() error { return t.floor.Records.SettleLock(off) }); err != nil {
-		return g, fmt.Errorf("hashmap %q: %w", t.object.Name(), slab.CloseError(err))
+		return fmt.Errorf("hashmap %q: %w", t.object.Name(), slab.CloseError(err))
 	}
 	if err := g.enter(h); err != nil {
 		g.unlock()
-		return g, err
+		return err
 	}
 	if t.rings != nil {
 		g.hear()
 	}
-	return g, nil
+	return nil
 }
 
 // enter finds the segment of a key. The segment stays: who would split it, or
@@ -307,14 +319,19 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 	if g.half = true; g.lock == g.off {
 		g.begin(at)
 	}
-	r.Replace(c)                                                 // survivor: rolls back
+	trade := g.trade(c)
+	if trade {
+		r.Trade(c) // survivor: rolls back
+	} else {
+		r.Replace(c) // survivor: rolls back
+	}
 	at.bucket.slots[at.slot].StoreRelease(c.New)                 // survivor: rolls forward
 	at.bucket.version.StoreRelease(at.bucket.version.Load() + 1) // survivor: raises it once more
-	if c.Old != 0 {
+	if c.Old != 0 && !trade {
 		op.Settle(c.Old & offsetMask) // survivor: sees it freed, and named
 	}
-	if c.Count != 0 {
-		g.count().StoreRelease(c.After) // survivor: stores the same
+	if c.Count != 0 { // or the spare
+		mem.Cast[psync.Word64](g.t.base.Add(c.Count)).StoreRelease(c.After) // survivor: stores the same
 	}
 	if g.lock == g.off {
 		g.stripe.end()

@@ -46,6 +46,7 @@ type table struct {
 	ending    sync.RWMutex          // held for reading by who takes locks of the map without a record
 	head      *header
 	reach     uint64 // buckets of a chain at most
+	mostSpare uint64 // bytes of the largest spare
 	news      *news
 	rings     *rings // hits to be told; nil: the map has no limit, or is read-only here
 	cell      *cell  // where reads are counted; nil: they are not
@@ -88,6 +89,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	t.dir.Store(&none)
 	t.head = h
 	t.reach = tree.MaxBuckets
+	t.mostSpare = min(mostSpare, uint64(t.slab.MaxSize())/spareShare/t.plan.stripes())
 	if t.plan.limit != 0 {
 		t.reach = window
 		if t.floor.Pool != nil {

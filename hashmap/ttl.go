@@ -121,8 +121,8 @@ func (t *table) deadline(ref uint64) *psync.Word64 {
 
 // reset changes the deadline of a key.
 func (t *table) reset(key mem.Ptr, n, h, until uint64) (bool, error) {
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return false, err
 	}
 	defer g.unlock()
@@ -191,8 +191,8 @@ func (t *table) purgeSegment(h uint64, n int, freed *int) (tree.Segment, error) 
 		return s, err
 	}
 	defer op.End()
-	g, err := t.lock(h)
-	if err != nil {
+	var g guard
+	if err := t.lock(h, &g); err != nil {
 		return s, err
 	}
 	defer g.unlock()

@@ -138,8 +138,8 @@ func (m *Map[K, V]) exchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep bo
 
 // tryExchange is exchange, if *out has room; more is what it should have.
 func (m *Map[K, V]) tryExchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep bool, out *V) (loaded bool, more uint64, err error) {
-	g, err := m.lock(h)
-	if err != nil {
+	var g guard
+	if err := m.lock(h, &g); err != nil {
 		return false, 0, err
 	}
 	defer g.unlock()
@@ -274,8 +274,8 @@ func (m *Map[K, V]) compared(key mem.Ptr, n uint64, v *V) (bool, error) {
 // value is *old, under the lock.
 func (m *Map[K, V]) changeFrom(op *slab.Op, key mem.Ptr, n, ref uint64, old *V) (bool, error) {
 	h := hashKey(key, n, &m.secrets)
-	g, err := m.lock(h)
-	if err != nil {
+	var g guard
+	if err := m.lock(h, &g); err != nil {
 		return false, err
 	}
 	defer g.unlock()
@@ -433,8 +433,8 @@ func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V, re
 		return false, err
 	}
 	defer op.End()
-	g, err := m.lock(h)
-	if err != nil {
+	var g guard
+	if err := m.lock(h, &g); err != nil {
 		return false, err
 	}
 	defer g.unlock()
@@ -497,7 +497,13 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
 	first := initial + delta
-	for {
+	var sum N
+	done, err := m.overwrite(key, n, h, entryHeader+pad8(n)+m.valueSize, func(at place, ref uint64) (err error) {
+		m.fill(ref, key, n, &first, until)
+		sum, err = addAt(m, at, n, ref, delta, first)
+		return err
+	})
+	for !done && err == nil {
 		op, ref, err := m.begin(key, n, &first)
 		if err != nil {
 			return 0, err
@@ -512,12 +518,16 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 			return 0, err
 		}
 	}
+	if err != nil {
+		return 0, err
+	}
+	return sum, nil
 }
 
 // add links the entry at ref, whose value is first, or with the sum for a value.
 func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, ref uint64, delta, first N) (N, error) {
-	g, err := m.lock(h)
-	if err != nil {
+	var g guard
+	if err := m.lock(h, &g); err != nil {
 		return 0, err
 	}
 	defer g.unlock()
@@ -525,18 +535,28 @@ func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, 
 	if err != nil {
 		return 0, err
 	}
-	sum := first
-	if at.live {
-		m.inherit(at, ref)
-		var old N
-		if _, err := m.take(at, n, &old); err != nil {
-			return 0, err
-		}
-		sum = old + delta
-		mem.Write(m.base.Add(ref+entryHeader+pad8(n)), &sum) // nothing leads there yet
+	sum, err := addAt(m, at, n, ref, delta, first)
+	if err == nil {
+		err = g.link(op, at, h, ref)
 	}
-	if err := g.link(op, at, h, ref); err != nil {
+	if err != nil {
 		return 0, err
 	}
+	return sum, nil
+}
+
+// addAt has the entry at ref, whose value is first, take the place of the one that
+// locate has found, and returns its value.
+func addAt[K comparable, N Integer](m *Map[K, N], at place, n, ref uint64, delta, first N) (N, error) {
+	if !at.live {
+		return first, nil
+	}
+	m.inherit(at, ref)
+	var old N
+	if _, err := m.take(at, n, &old); err != nil {
+		return 0, err
+	}
+	sum := old + delta
+	mem.Write(m.base.Add(ref+entryHeader+pad8(n)), &sum) // nothing leads there yet
 	return sum, nil
 }

@@ -92,3 +92,9 @@ expect 1 swap -DNOREADER -DKILLS=0 -DN0=2 -DA0=CLEAR -DN1=0 -DNORESET
 # iterations over a content that is exchanged
 expect 0 walk
 for safeguard in NOGONE GONELAST VERFIRST NOTAKEN; do expect 1 walk -D$safeguard; done
+
+# writes over an entry by way of a spare block
+expect 0 spare
+expect 0 spare -DKILLS=3 -DLOOKS=1
+expect 0 spare -DSPAREFIRST # harmless: see its head
+for safeguard in NOVER REPAIRNOVER REPAIRNOSPARE FREENEW KEEPNEW NORECORD EARLYFILL NOLOOK; do expect 1 spare -D$safeguard; done

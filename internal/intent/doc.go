@@ -11,6 +11,8 @@
 //     owner keeps in the high 20. old and new of a replace are reference words.
 //   - Named: a block that an open record holds as old or new. A named block is
 //     never handed out again, even after it was freed (quarantine).
+//   - Trade: a replace that frees nothing: the old block takes the place that the new
+//     one had, or that was empty.
 //   - Settle: bring a dead operation to its end. If the target holds new, roll
 //     forward; if it holds old, roll back; anything else is corruption, and
 //     then nothing is freed.

@@ -220,6 +220,13 @@ func (r *Record) Replace(c *Change) {
 	r.op.StoreRelease(c.Lock<<8 | opReplace) // survivor: target holds old: rolls back
 }
 
+// Trade opens the record for a change whose old block is kept: the word at Count,
+// which holds New, or 0 if New is the block of the open alloc, holds After in the end.
+func (r *Record) Trade(c *Change) {
+	r.fill(c)
+	r.op.StoreRelease(c.Lock<<8 | opTrade) // survivor: target holds old: rolls back
+}
+
 // Rename opens the record for a change of the target that frees nothing, and
 // then clears the word at also.
 func (r *Record) Rename(c *Change, also uint64) {

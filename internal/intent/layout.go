@@ -30,6 +30,7 @@ const (
 	opMake    = 4 // a run of extra pages is put together at new
 	opBreak   = 5 // the run of extra pages at old is taken apart
 	opSplit   = 6 // words of the tree at target, for the hash after, on the side version: old → new in the first half, extra in the second; old is freed
+	opTrade   = 7 // target: old → new, and old takes the place of new in the word at count: frees nothing
 
 	opMask uint64 = 0xff
 )

@@ -69,6 +69,10 @@ func (t *Table) settle(r *Record, op uint64, slot int, soon bool) error {
 		if err := t.settleReplace(r); err != nil {
 			return err
 		}
+	case opTrade:
+		if err := t.settleTrade(r); err != nil {
+			return err
+		}
 	case opRename:
 		if err := t.settleRename(r); err != nil {
 			return err
@@ -121,6 +125,65 @@ func (t *Table) settleReplace(r *Record) error {
 		count.Store(r.after.Load())
 	}
 	return nil
+}
+
+// settleTrade reads all that the record leads to before it changes anything, too.
+func (t *Table) settleTrade(r *Record) error {
+	published, err := t.published(r)
+	if err != nil {
+		return err
+	}
+	kept, err := t.kept(r)
+	if err != nil {
+		return err
+	}
+	if !published {
+		if kept.Load() == 0 { // or new is kept still
+			t.free(r.new.Load())
+		}
+		return nil
+	}
+	version, err := t.optional(r.version.Load())
+	if err != nil {
+		return err
+	}
+	if version != nil {
+		version.Store(version.Load() + 1) // as above
+	}
+	kept.Store(r.after.Load())
+	return nil
+}
+
+// kept returns the word where the block of a trade is kept: it holds 0, or new, or
+// already old.
+func (t *Table) kept(r *Record) (*psync.Word64, error) {
+	w, err := mem.At[psync.Word64](t.view, r.count.Load())
+	if err != nil {
+		return nil, err
+	}
+	is, old, new, after := w.Load()&RefMask, r.old.Load()&RefMask, r.new.Load()&RefMask, r.after.Load()&RefMask
+	if after != old || is != 0 && is != new && is != old {
+		return nil, fmt.Errorf("%w: the word at %#x keeps the block at %#x, and is to keep %#x, in a trade of %#x for %#x", mem.ErrCorrupt, r.count.Load(), is, after, new, old)
+	}
+	return w, nil
+}
+
+// ForeseeWord returns what the word at an offset, which holds w, will hold when the
+// trade is done that keeps a block there: for one who reads it while that is under
+// way, or was cut off.
+func (t *Table) ForeseeWord(at, w uint64) uint64 {
+	for slot := range t.slots.High() {
+		for i := range PerSlot {
+			r := t.record(slot, i)
+			if r.op.Load()&opMask != opTrade || r.count.Load() != at {
+				continue
+			}
+			if published, err := t.published(r); err == nil && published {
+				w = r.after.Load()
+			}
+		}
+	}
+	return w
 }
 
 // optional returns the word at a stored offset, nil for offset 0.

@@ -147,6 +147,87 @@ func TestSettle_Delete(t *testing.T) {
 	}
 }
 
+// A trade keeps the old block in the place of the new one, or, if that was reserved,
+// where there was none. From each step on.
+func TestSettle_Trade(t *testing.T) {
+	for _, reserved := range []bool{false, true} {
+		for step := range 4 {
+			o := openTrade(t, reserved)
+			if step > 0 {
+				o.target(0).Store(o.new)
+			}
+			if step > 1 {
+				o.word(versionAt).Add(1)
+			}
+			if step > 2 {
+				o.target(1).Store(o.old)
+			}
+			want := o.target(1).Load()
+			if step > 0 {
+				want = o.old
+			}
+			foreseen := o.dead.ForeseeWord(targetAt(1), o.target(1).Load())
+			one, two := o.settleTwice()
+			require.NoError(t, one)
+			require.NoError(t, two)
+			require.Equal(t, want, o.target(1).Load())
+			require.Equal(t, want, foreseen)
+			if step == 0 && reserved {
+				require.Equal(t, []uint64{o.old}, o.inUse())
+			} else {
+				require.ElementsMatch(t, []uint64{o.old, o.new}, o.inUse())
+			}
+			if step > 0 {
+				require.Equal(t, o.new, o.target(0).Load())
+				require.Greater(t, o.word(versionAt).Load(), uint64(1), "bumped at least once since (B18)")
+			} else {
+				require.Equal(t, o.old, o.target(0).Load())
+			}
+		}
+	}
+}
+
+// openTrade opens a record that trades target 0 for what target 1 keeps, or for a
+// block that is reserved.
+func openTrade(t *testing.T, reserved bool) *opened {
+	o := open(t)
+	if !reserved {
+		o.target(1).Store(o.new)
+		o.r.Close()
+	}
+	o.dead.lockDead()
+	c := o.dead.change(0, o.new)
+	c.Count, c.After = targetAt(1), o.old
+	o.r.Trade(&c)
+	require.Subset(t, o.dead.Named(nil), []uint64{o.old, o.new})
+	return o
+}
+
+// A trade that does not fit is not believed, wherever it was cut off.
+func TestB17_ImplausibleTrade(t *testing.T) {
+	for name, damage := range map[string]func(o *opened){
+		"neither old nor new": func(o *opened) { o.target(0).Store(o.old + 640) },
+		"place outside":       func(o *opened) { o.r.count.Store(1 << 43) },
+		"keeps another block": func(o *opened) { o.target(1).Store(o.old + 640) },
+		"is to keep another":  func(o *opened) { o.r.after.Store(o.old + 640) },
+		"version outside":     func(o *opened) { o.target(0).Store(o.new); o.r.version.Store(1 << 43) },
+	} {
+		for _, published := range []bool{false, true} {
+			o := openTrade(t, true)
+			if published {
+				o.target(0).Store(o.new)
+			}
+			damage(o)
+			before, version, target, kept := o.inUse(), o.word(versionAt).Load(), o.target(0).Load(), o.target(1).Load()
+			one, two := o.settleTwice()
+			require.ErrorIs(t, one, mem.ErrCorrupt, name)
+			require.ErrorIs(t, two, mem.ErrCorrupt, name)
+			require.ElementsMatch(t, before, o.inUse())
+			require.Equal(t, [3]uint64{version, target, kept}, [3]uint64{o.word(versionAt).Load(), o.target(0).Load(), o.target(1).Load()}, name)
+		}
+	}
+}
+
 // High bits of a reference word are the owner's; the block is named by the low
 // ones.
 func TestSettle_HighBits(t *testing.T) {

@@ -1,0 +1,118 @@
+//go:build crash
+
+package hashmap
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/fault"
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+// spared has the stripe of hot keep a spare for entries of its size.
+func spared(t *testing.T) func(m *Map[string, []byte]) {
+	return func(m *Map[string, []byte]) {
+		require.NoError(t, m.Store(hot, []byte("12345")))
+		require.NoError(t, m.Store(hot, []byte("54321")))
+		require.NotZero(t, m.spareOf(hot))
+	}
+}
+
+// spareOf returns the spare of the stripe of a key.
+func (m *Map[K, V]) spareOf(k K) uint64 {
+	key, n := m.key(&k)
+	return m.stripe(m.stripeAt(hashKey(key, n, &m.secrets))).spare.Load()
+}
+
+func TestCrash_Spare(t *testing.T) {
+	before := with(several(3), hot, "54321")
+	traded := func(m *Map[string, []byte]) error {
+		was := m.spareOf(hot)
+		err := m.Store(hot, []byte("other"))
+		require.NotEqual(t, was, m.spareOf(hot))
+		return err
+	}
+	eachTick(t, &scene{before: several(3), enter: spared(t), do: traded, after: with(before, hot, "other")})
+	eachTick(t, &scene{before: several(3), enter: spared(t), chain: true, do: traded, after: with(before, hot, "other")})
+	t.Run("first", func(t *testing.T) {
+		eachTick(t, &scene{before: several(3), do: func(m *Map[string, []byte]) error {
+			require.Zero(t, m.spareOf(hot))
+			err := m.Store(hot, []byte("other"))
+			require.NotZero(t, m.spareOf(hot))
+			return err
+		}, after: with(several(3), hot, "other")})
+	})
+	t.Run("of another size", func(t *testing.T) {
+		eachTick(t, &scene{before: several(3), enter: spared(t), do: func(m *Map[string, []byte]) error {
+			was := m.spareOf(hot)
+			err := m.Store(hot, []byte("a value that is not as small"))
+			require.Equal(t, was, m.spareOf(hot))
+			return err
+		}, after: with(before, hot, "a value that is not as small")})
+	})
+	t.Run("freed", func(t *testing.T) {
+		eachTick(t, &scene{before: several(3), enter: spared(t), do: func(m *Map[string, []byte]) error {
+			require.True(t, m.freeSpares())
+			require.Zero(t, m.spareOf(hot))
+			return nil
+		}, after: before})
+	})
+}
+
+// Add writes the sum into the spare.
+func TestCrash_Spare_Add(t *testing.T) {
+	shmtest.EachTick(t, func(t *testing.T) *shmtest.Run {
+		seg := shmtest.Segment(t, tiny)
+		m, err := Create[string, int64](shmtest.OnSegment(t, seg, tiny), "m", &Options{Capacity: 50})
+		require.NoError(t, err)
+		for range 3 {
+			_, err = Add(m, "k", 1)
+			require.NoError(t, err)
+		}
+		return &shmtest.Run{
+			Segment: seg,
+			Do: func() {
+				was := m.spareOf("k")
+				sum, err := Add(m, "k", 5)
+				require.NoError(t, err)
+				require.EqualValues(t, 8, sum)
+				require.NotEqual(t, was, m.spareOf("k"))
+			},
+			Verify: func(t *testing.T, a *arena.Arena, whole bool) {
+				m, err := Open[string, int64](a, "m", nil)
+				require.NoError(t, err)
+				require.NoError(t, m.Check())
+				if now, _ := m.Load("k"); whole || now != 3 {
+					require.EqualValues(t, 8, now)
+				}
+				require.NoError(t, m.Close())
+			},
+		}
+	})
+}
+
+// Check accounts for the blocks of a trade at each of its steps, with nobody to end it.
+func TestCrash_Spare_Check(t *testing.T) {
+	o := *tiny
+	o.ReadOnly = true
+	for _, first := range []bool{false, true} {
+		s := &scene{before: several(3), do: storing(hot, "other")}
+		if !first {
+			s.enter = spared(t)
+		}
+		run := s.setup(t)
+		frames, _ := shmtest.Freeze(run.Segment, run.Do)
+		require.Greater(t, len(frames), 5)
+		for i, f := range frames {
+			a, err := arena.Attach(shmtest.Thaw(f, run.Segment), &o)
+			require.NoError(t, err)
+			_, err = a.Check()
+			require.NoError(t, err, "tick %d", i)
+			require.NoError(t, a.Close())
+		}
+	}
+	fault.Reset()
+}

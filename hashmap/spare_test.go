@@ -1,0 +1,107 @@
+package hashmap
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/shmtest"
+)
+
+// A spare that another writer has left meanwhile, for entries of another size, is not
+// taken.
+func TestSpare_OfAnotherSize(t *testing.T) {
+	m := create[string, []byte](t, shmtest.Heap(t, roomy), "m", nil)
+	for _, v := range []string{"1", "2", "3"} {
+		require.NoError(t, m.Store("k", []byte(v)))
+	}
+	k := "k"
+	key, n := m.key(&k)
+	h := hashKey(key, n, &m.secrets)
+	stripe := m.stripe(m.stripeAt(h))
+	spare := stripe.spare.Load()
+	require.NotZero(t, spare)
+	op, err := m.slab.Begin()
+	require.NoError(t, err)
+	defer op.End()
+	done, err := m.intoSpare(&op, m.spareFor(400), key, n, h, 400, func(place, uint64) error { return errors.New("filled") })
+	require.NoError(t, err)
+	require.False(t, done)
+	require.Equal(t, spare, stripe.spare.Load())
+}
+
+// Values of many sizes, over each other: no block is written that is too small.
+func TestSpare_Sizes(t *testing.T) {
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(spacious)
+		handles := []*Map[string, []byte]{create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")}
+		r := seeded(t)
+		want := make(map[string]string)
+		for range 20_000 {
+			k := fmt.Sprint("k", r.IntN(50))
+			v := make([]byte, r.IntN(mostSpare*5/4))
+			for i := range v {
+				v[i] = byte(len(v))
+			}
+			require.NoError(t, handles[r.IntN(2)].Store(k, v))
+			want[k] = string(v)
+		}
+		for k, v := range want {
+			got, ok := handles[r.IntN(2)].Load(k)
+			require.True(t, ok)
+			require.Equal(t, v, string(got))
+		}
+		require.NoError(t, handles[0].Check())
+		shmtest.Clean(t, a)
+		require.True(t, handles[0].freeSpares())
+		require.False(t, handles[1].freeSpares())
+		shmtest.Clean(t, a)
+	})
+}
+
+// What spares have is had by a write that finds no room.
+func TestSpare_IsWanted(t *testing.T) {
+	o := &arena.Options{Size: 256 << 10, MaxSize: 256 << 10, Processes: 2, Objects: 4}
+	m := create[string, uint64](t, shmtest.Heap(t, o), "m", nil)
+	n := 0
+	for ; m.Store(key16(n), 1) == nil; n++ {
+	}
+	for i := 0; i < n; i += 2 {
+		require.True(t, yes(t)(m.Delete(key16(i))))
+	}
+	for i := 1; i < n; i += 2 {
+		require.NoError(t, m.Store(key16(i), 2))
+	}
+	spares := 0
+	for i := range m.plan.stripes() {
+		if m.stripe(m.stripeOff+i*stripeSize).spare.Load() != 0 {
+			spares++
+		}
+	}
+	require.Positive(t, spares)
+	for i := 0; i < n; i += 2 {
+		require.NoError(t, m.Store(key16(i), 3), "%d of %d", i, n)
+	}
+	require.Equal(t, n, m.Len())
+}
+
+// What is built has no stripe locked, and leaves the spares alone, also where an entry
+// takes the place of one that has expired since.
+func TestSpare_NotWhileBuilding(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Capacity: 10, TTL: time.Millisecond})
+	now := origin
+	m.clock.fake = func() uint64 {
+		now += uint64(time.Millisecond)
+		return now
+	}
+	require.NoError(t, m.ReplaceAll(maps.All(numbered(2000, 1))))
+	require.Less(t, m.Len(), 2000, "none has taken the place of another")
+	for i := range m.plan.stripes() {
+		require.Zero(t, m.stripe(m.stripeOff+i*stripeSize).spare.Load())
+	}
+}
