@@ -1,6 +1,7 @@
 package hashmap
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -505,4 +506,43 @@ func sure[T any](v T, err error) T {
 		panic(err)
 	}
 	return v
+}
+
+func TestLimit_ContainsIsNoUse(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", &Options{Limit: 100, CountReads: true})
+	require.NoError(t, m.Store("k", 1))
+	for range 5 {
+		require.True(t, m.Contains("k"))
+	}
+	for i := range m.rings.of {
+		require.Zero(t, m.rings.of[i].n.Load())
+	}
+	s, err := m.Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, 5, s.Hits)
+}
+
+// What has expired is freed first, however much of it there is, and then a write that
+// finds no room still evicts.
+func TestLimit_EvictsBesideExpired(t *testing.T) {
+	m := create[string, []byte](t, shmtest.Heap(t, &arena.Options{Size: 1 << 20, Processes: 4, Objects: 8}), "m", &Options{Limit: 8000})
+	s := new(sundial)
+	s.rule(&m.table)
+	little := bytes.Repeat([]byte{1}, 16)
+	for i := range 3000 {
+		ttl := time.Second
+		if i%20 == 0 {
+			ttl = 0
+		}
+		require.NoError(t, m.StoreTTL(key16(i), little, ttl))
+	}
+	large := bytes.Repeat([]byte{1}, 9000)
+	for i := 0; m.Evictions() == 0; i++ {
+		_ = m.Store(fmt.Sprint("large ", i), large)
+	}
+	s.at = time.Minute
+	before := m.Evictions()
+	if err := m.Store("one more", large); err != nil {
+		require.Greater(t, m.Evictions(), before, "refused, and nothing was evicted: %v", err)
+	}
 }

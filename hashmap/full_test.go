@@ -3,7 +3,9 @@ package hashmap
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -134,5 +136,31 @@ func TestMap_Store_NoSpace(t *testing.T) {
 	seg.SetAllocateLimit(1 << 30)
 	for i := range n {
 		require.NoError(t, m.Store(key16(n+i), make([]byte, 1000)))
+	}
+}
+
+// A segment that is full is split though the arena is full of entries that have expired.
+func TestMap_SplitBesideExpired(t *testing.T) {
+	for _, size := range []int{200, 700, 1000, 1300} {
+		m := create[string, []byte](t, shmtest.Heap(t, &arena.Options{Size: 1 << 20, Processes: 4, Objects: 8}), "m", &Options{Capacity: 64})
+		collide(t, 16, &m.table)
+		s := new(sundial)
+		s.rule(&m.table)
+		v := make([]byte, size)
+		n := 0
+		for ; n < 20; n++ {
+			require.NoError(t, m.Store(key16(n), v))
+		}
+		for i := 0; m.StoreTTL(fmt.Sprint("expires ", i), v, time.Second) == nil; i++ {
+		}
+		s.at = time.Minute
+		for m.Store(key16(n), v) == nil {
+			n++
+		}
+		freed, err := m.PurgeExpired(math.MaxInt)
+		require.NoError(t, err)
+		if freed > 0 {
+			require.ErrorIs(t, m.Store(key16(n), v), ErrFull, "values of %d bytes: refused while %d had expired", size, freed)
+		}
 	}
 }

@@ -51,7 +51,7 @@ func full(n uint64) uint64 { return n * bucketSlots * 4 / 5 }
 
 // crowd has the segment of a hash split, when no lock is held.
 func (t *table) crowd(h uint64) {
-	if t.respite.Load() == 0 {
+	if t.respite.Load() <= 0 { // several may have counted the last one down
 		t.crowded.Store(h | 1) // the low bits of a hash choose nothing
 	} else {
 		t.respite.Add(-1)
@@ -60,7 +60,7 @@ func (t *table) crowd(h uint64) {
 
 // tend does what earlier writes have left to do.
 func (t *table) tend() {
-	if t.crowded.Load() != 0 || t.hasOld() {
+	if (t.crowded.Load() != 0 || t.hasOld()) && t.floor.Pool != nil {
 		t.tendNow()
 	}
 }
@@ -89,6 +89,15 @@ func (t *table) relieve(h uint64) error {
 		return err
 	}
 	defer t.leave()
+	err := t.splitNow(h)
+	for (errors.Is(err, ErrFull) || errors.Is(err, ErrNoSpace)) && (t.clearOut() || t.freeSpares() || t.purgeSome()) {
+		err = t.splitNow(h)
+	}
+	return err
+}
+
+// splitNow is split, after those who are at it.
+func (t *table) splitNow(h uint64) error {
 	t.growing.Lock()
 	defer t.growing.Unlock()
 	return t.split(h)

@@ -355,3 +355,46 @@ func TestMap_LeftoverInNewSpace(t *testing.T) {
 		shmtest.Clean(t, a)
 	})
 }
+
+// Two may count the last full segment of a respite down.
+func TestMap_RespiteEnds(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	for _, left := range []int64{0, -1} {
+		m.crowded.Store(0)
+		m.respite.Store(left)
+		m.crowd(1 << 63)
+		require.NotZero(t, m.crowded.Load(), left)
+	}
+}
+
+// The directory is doubled twice while a writer looks for it, each time into space that
+// he has not seen yet.
+func TestMap_LookBesideDoubling(t *testing.T) {
+	a := shmtest.Named(t, &arena.Options{Size: 256 << 10, MaxSize: 256 << 20, Processes: 4, Objects: 8})
+	m := create[string, []byte](t, a, "m", &Options{Capacity: 1})
+	r := open[string, []byte](t, shmtest.Again(t, a, nil), "m")
+	k := "k"
+	key, n := r.key(&k)
+	stripe := r.stripeAt(hashKey(key, n, &r.secrets))
+	v, next := make([]byte, 3000), 0
+	grow := func(limit uint64) { // until the directory lies behind the limit
+		for d, _ := m.look(); d.Off < limit; d, _ = m.look() {
+			other := fmt.Sprint("key", next)
+			next++
+			if p, n := m.key(&other); m.stripeAt(hashKey(p, n, &m.secrets)) != stripe {
+				require.NoError(t, m.Store(other, v))
+			}
+		}
+	}
+	grow(r.floor.View.Limit())
+	refresh, once := r.floor.Refresh, false
+	r.floor.Refresh = func() {
+		refresh()
+		if !once {
+			once = true
+			grow(r.floor.View.Limit())
+		}
+	}
+	require.False(t, yes(t)(r.Delete(k)))
+	require.True(t, once)
+}

@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -307,4 +308,27 @@ func TestB5_RemovedAndPinned(t *testing.T) {
 	require.Equal(t, before, after)
 	require.NoError(t, next.Check())
 	require.NoError(t, m.Close())
+}
+
+// A write over a read-only mapping is refused, also while an old content is there that
+// a writer would help to take down.
+func TestMap_ReadOnlyBesideClear(t *testing.T) {
+	a := shmtest.Named(t, roomy)
+	m := create[string, int](t, a, "m", nil)
+	r := open[string, int](t, shmtest.Again(t, a, &arena.Options{ReadOnly: true}), "m")
+	require.NoError(t, m.Store("k", 1))
+	kept, goOn, done := make(chan bool), make(chan bool), make(chan error)
+	m.keepFor = func(uint64) time.Duration {
+		close(kept)
+		<-goOn
+		return 0
+	}
+	go func() { done <- m.Clear() }()
+	<-kept
+	require.True(t, r.hasOld())
+	refusesUpdates(t, r, "k", 1, ErrReadOnly)
+	require.ErrorIs(t, r.Store("k", 1), ErrReadOnly)
+	require.ErrorIs(t, second(Add(r, "k", 1)), ErrReadOnly)
+	close(goOn)
+	require.NoError(t, <-done)
 }

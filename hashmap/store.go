@@ -93,7 +93,7 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 // built.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
 	size := m.sizeOf(v)
-	for try := 0; ; try++ {
+	for try := 0; ; {
 		if op, err = m.slab.Begin(); err != nil {
 			return op, 0, err
 		}
@@ -104,7 +104,11 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if evict && m.clearOut() || m.freeSpares() || m.purgeSome() || evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
+		if evict && m.clearOut() || m.freeSpares() || m.purgeSome() {
+			continue
+		}
+		if evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
+			try++
 			continue
 		}
 		m.tally(&m.news.refused)
@@ -340,8 +344,9 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 	g.half = false
 }
 
-// locate finds a key under the lock of its stripe; old is 0 if it is not there.
-func (g *guard) locate(key mem.Ptr, n, h uint64) (place, error) {
+// locate finds a key under the lock of its stripe; old is 0 if it is not there. An
+// entry that has expired is taken if there is none that has not; see table.compare.
+func (g *guard) locate(key mem.Ptr, n, h uint64) (lapsed place, err error) {
 	i := homeOf(h, g.seg.Buckets)
 	for range min(g.seg.Buckets, g.t.reach) {
 		b := g.t.bucket(&g.seg, i)
@@ -356,16 +361,21 @@ func (g *guard) locate(key mem.Ptr, n, h uint64) (place, error) {
 			if err != nil {
 				return place{}, err
 			}
-			if same {
-				return place{bucket: b, index: i, slot: slot, old: word, live: !g.t.wordExpired(word)}, nil
+			if !same {
+				continue
 			}
+			at := place{bucket: b, index: i, slot: slot, old: word, live: !g.t.wordExpired(word)}
+			if at.live {
+				return at, nil
+			}
+			lapsed = at
 		}
 		if tags < overflowed {
 			break
 		}
 		i = g.next(i)
 	}
-	return place{}, nil
+	return lapsed, nil
 }
 
 // same compares the entry at off with a key, under the lock.

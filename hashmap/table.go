@@ -219,17 +219,27 @@ func (t *table) look() (*tree.Dir, error) {
 	if d := t.dir.Load(); d.Version == t.version.Load() {
 		return d, nil
 	}
-	d, err := t.tree.Look()
-	if err != nil { // it may lie where another process has grown the segment
-		t.floor.Refresh()
-		t.verified(t.floor.View.Limit())
-		d, err = t.tree.Look()
+	return t.lookAnew()
+}
+
+//go:noinline
+func (t *table) lookAnew() (*tree.Dir, error) {
+	for {
+		d, err := t.tree.Look()
+		if err != nil { // it may lie where another process has grown the segment
+			seen := d.Version
+			t.floor.Refresh()
+			t.verified(t.floor.View.Limit())
+			if d, err = t.tree.Look(); err != nil && d.Version != seen {
+				continue // and this one where it was grown since
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		t.dir.Store(&d)
+		return &d, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	t.dir.Store(&d)
-	return &d, nil
 }
 
 // segment returns the segment that a word of the directory leads to, if there can
@@ -320,7 +330,9 @@ func (f *found) moved() bool { return f.bucket != nil && f.bucket.version.Load()
 func (t *table) changed(f *found) bool { return f.moved() || t.version.Load() != f.tree }
 
 // compare compares the entry that a slot's word leads to with the key. True: the
-// search is over. Whatever is not plainly within what was verified is examined.
+// search is over. Whatever is not plainly within what was verified is examined. Behind
+// an entry that has expired there may be one that has not: when somebody was killed who
+// had given its slot another tag.
 func (t *table) compare(f *found, word uint64, key mem.Ptr, n uint64) bool {
 	off, end := word&offsetMask, t.end.Load()
 	if last := off + n; off >= t.low && off&7 == 0 && last < end {
@@ -334,7 +346,7 @@ func (t *table) compare(f *found, word uint64, key mem.Ptr, n uint64) bool {
 				return false
 			}
 			f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), length, !t.expired(e)
-			return true
+			return f.hit
 		}
 	}
 	return t.examine(f, word&offsetMask, key, n)
@@ -359,7 +371,7 @@ func (t *table) examine(f *found, off uint64, key mem.Ptr, n uint64) bool {
 		return false
 	}
 	f.entry, f.value, f.hit = e.Add(entryHeader+pad8(n)), valueLen, !t.expired(e)
-	return true
+	return f.hit
 }
 
 func (s *shape) wrongValue(n uint64) bool { return !s.bytesValue && n != s.valueSize }

@@ -77,8 +77,11 @@ func (t *table) left(until uint64) (time.Duration, bool) {
 	if until == 0 {
 		return 0, true
 	}
-	d := time.Duration(until - t.clock.now())
-	return max(d, 0), d > 0
+	now := t.clock.now()
+	if until <= now {
+		return 0, false
+	}
+	return time.Duration(min(until-now, math.MaxInt64)), true
 }
 
 // until returns the deadline of what is to live so long.

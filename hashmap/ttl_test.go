@@ -383,3 +383,47 @@ func afterRemoval(t *testing.T, do func(m *Map[string, int], gone func())) {
 		require.True(t, bytes.Equal(zeros, v), "the value of key %s has changed", k)
 	}
 }
+
+// The longest time to live, and a clock that is a little behind.
+func TestTTL_Longest(t *testing.T) {
+	a := shmtest.Heap(t, roomy)
+	m, other := create[string, int](t, a, "m", &Options{TTL: math.MaxInt64}), open[string, int](t, a, "m")
+	require.NoError(t, m.Store("k", 1))
+	other.clock.shift -= uint64(time.Second)
+	for _, m := range []*Map[string, int]{m, other} {
+		require.True(t, m.Contains("k"))
+		ttl, ok := m.TTL("k")
+		require.True(t, ok)
+		require.Greater(t, ttl, time.Duration(math.MaxInt64)-time.Minute)
+	}
+}
+
+// An entry that has expired may lie before one of the same key: when a writer was
+// killed who had given its slot another tag, and another one who gave it that back.
+func TestTTL_BehindExpired(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	s := &sundial{at: time.Second}
+	s.rule(&m.table)
+	require.NoError(t, m.StoreTTL("k", 1, time.Second))
+	k := "k"
+	key, n := m.key(&k)
+	first := m.placeOf(t, key, n)
+	s.at = time.Minute
+	tags, shift := &first.bucket.tags, 8*first.slot
+	tag := tags.Load()
+	tags.Store(tag&^(0xff<<shift) | (tag>>shift&0xff^1)<<shift)
+	require.NoError(t, m.Store("k", 2))
+	tags.Store(tags.Load()&^(0xff<<shift) | tag&(0xff<<shift))
+	require.NotEqual(t, first.slot, m.placeOf(t, key, n).slot)
+
+	require.Equal(t, 2, must2(m.Load("k")))
+	sum, err := Add(m, "k", 1)
+	require.NoError(t, err)
+	require.Equal(t, 3, sum)
+	require.Equal(t, map[string]int{"k": 3}, maps.Collect(m.All()))
+	require.NoError(t, m.Store("k", 4))
+	require.Equal(t, 4, must2(m.Load("k")))
+	require.True(t, yes(t)(m.Delete("k")))
+	require.False(t, m.Contains("k"))
+	require.NoError(t, m.Check())
+}

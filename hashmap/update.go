@@ -33,10 +33,10 @@ func (m *Map[K, V]) Contains(k K) bool {
 	}
 	h := hashKey(key, n, &m.secrets)
 	hit := m.observe(key, n, h).hit
-	if hit && m.tells {
-		m.hit(h)
-	} else if !hit {
+	if !hit {
 		m.miss()
+	} else if m.cell != nil { // not a use: the stripe is not told
+		m.tally(&m.cell.hits)
 	}
 	return hit
 }
@@ -358,8 +358,8 @@ const (
 // No lock is held while f runs, so it may take its time, use the map, and panic:
 // then nothing has happened. The change is made only if the key has still the
 // value that f was given, or none if it had none; otherwise f is called again,
-// with what is there now. So f may be called several times, each time because
-// somebody else has changed the key, and should do nothing but compute. A []byte
+// with what is there now. So f may be called several times, because somebody else has
+// changed the key, or the map has had to grow, and should do nothing but compute. A []byte
 // that f is given is its own, to change and to return; the one that it returns
 // is returned by Compute as well.
 //

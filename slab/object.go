@@ -195,6 +195,9 @@ func (o *Object[R]) Publish(op *Op, c Change) {
 	if c.Count != nil {
 		in.Count = o.offset(c.Count)
 	}
+	if ref, ok := op.Record.Reserved(); ok && ref != c.New&intent.RefMask {
+		_ = op.undo() // it was reserved for nothing
+	}
 	op.Record.Replace(&in)         // survivor: rolls back
 	c.Target.w.StoreRelease(c.New) // survivor: rolls forward
 	if c.Version != nil {
@@ -272,6 +275,9 @@ func refsIn(t reflect.Type, at uintptr, offs []uintptr) []uintptr {
 	case t == reflect.TypeFor[Ref]():
 		return append(offs, at)
 	case t.Kind() == reflect.Array:
+		if len(refsIn(t.Elem(), 0, nil)) == 0 {
+			break
+		}
 		for i := range t.Len() {
 			offs = refsIn(t.Elem(), at+uintptr(i)*t.Elem().Size(), offs)
 		}

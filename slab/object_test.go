@@ -182,3 +182,30 @@ func TestObject_ReadOnly(t *testing.T) {
 	require.NoError(t, r.Err())
 	require.ErrorIs(t, put(r, "x"), arena.ErrReadOnly)
 }
+
+// What was reserved is free again also if something else is published, or nothing.
+func TestObject_PublishNothing(t *testing.T) {
+	type toggle struct {
+		lock slab.Mutex
+		slot slab.Ref
+	}
+	a := shmtest.Heap(t, &arena.Options{Size: 1 << 20, Processes: 4, Objects: 8})
+	o, err := slab.Create[toggle](a, "t", nil)
+	require.NoError(t, err)
+	for i := range 4 {
+		op, err := o.Begin()
+		require.NoError(t, err)
+		ref, err := op.Reserve(100)
+		require.NoError(t, err)
+		r := o.Root()
+		require.NoError(t, o.Lock(&r.lock))
+		if r.slot.Load() != 0 {
+			ref = 0
+		}
+		o.Publish(&op, slab.Change{Lock: &r.lock, Target: &r.slot, New: ref})
+		o.Unlock(&r.lock)
+		op.End()
+		require.Equal(t, i%2 == 0, r.slot.Load() != 0)
+		shmtest.Clean(t, a)
+	}
+}
