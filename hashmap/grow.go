@@ -90,7 +90,7 @@ func (t *table) relieve(h uint64) error {
 	}
 	defer t.leave()
 	err := t.splitNow(h)
-	for (errors.Is(err, ErrFull) || errors.Is(err, ErrNoSpace)) && (t.clearOut() || t.freeSpares() || t.purgeSome()) {
+	for scraped := false; (errors.Is(err, ErrFull) || errors.Is(err, ErrNoSpace)) && t.scrape(&scraped, true); {
 		err = t.splitNow(h)
 	}
 	return err

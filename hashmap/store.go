@@ -93,7 +93,7 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 // built.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
 	size := m.sizeOf(v)
-	for try := 0; ; {
+	for try, scraped := 0, false; ; {
 		if op, err = m.slab.Begin(); err != nil {
 			return op, 0, err
 		}
@@ -104,7 +104,7 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if evict && m.clearOut() || m.freeSpares() || m.purgeSome() {
+		if m.scrape(&scraped, evict) {
 			continue
 		}
 		if evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
@@ -127,6 +127,22 @@ func (m *Map[K, V]) fill(ref uint64, key mem.Ptr, n uint64, v *V, until uint64) 
 	} else {
 		mem.Write(value, v)
 	}
+}
+
+// scrape frees what nobody needs, and reports whether there was anything: an old
+// content, if that is wanted; the spares, once, since others may keep some again; and
+// entries that have expired.
+func (t *table) scrape(done *bool, old bool) bool {
+	if old && t.clearOut() {
+		return true
+	}
+	if !*done {
+		*done = true
+		if t.freeSpares() {
+			return true
+		}
+	}
+	return t.purgeSome()
 }
 
 func (t *table) checkSizes(n, size uint64) error {
