@@ -232,7 +232,7 @@ func (a *Arena) attach(seg *shm.Segment, o *Options) error {
 	if err := a.join(); err != nil {
 		return err
 	}
-	if _, err := a.Recover(); err != nil && errors.Is(err, ErrCorrupt) {
+	if _, err := a.slots.Recover(a.owner, a.settle); err != nil && errors.Is(err, ErrCorrupt) {
 		return err
 	}
 	if err := a.sweep(); err != nil && errors.Is(err, ErrCorrupt) {

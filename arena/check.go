@@ -37,6 +37,9 @@ func (a *Arena) Check() (*Report, error) {
 	}
 	a.refresh()
 	ps, err := a.Processes()
+	if a.closed.Load() {
+		return nil, ErrClosed
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -47,6 +50,9 @@ func (a *Arena) Check() (*Report, error) {
 	c.objects()
 	c.inFlight()
 	c.account()
+	if a.closed.Load() {
+		return nil, ErrClosed // what was read may be private zeros
+	}
 	if len(r.Problems) != 0 {
 		return r, fmt.Errorf("%w: %s: %d problems, the first: %s", ErrCorrupt, a, len(r.Problems), r.Problems[0])
 	}

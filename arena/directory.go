@@ -1,6 +1,7 @@
 package arena
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/bits"
@@ -143,9 +144,12 @@ func checkObjectName(text string) error {
 
 // locked runs f under the directory lock. A panic in f leaves the lock to be
 // mended.
-func (a *Arena) locked(f func() error) error {
+func (a *Arena) locked(f func() error) error { return a.lockedBy((*psync.Mutex).Lock, f) }
+
+// lockedBy is locked with a way to take the lock.
+func (a *Arena) lockedBy(take func(*psync.Mutex, *psync.Owner, func() error) error, f func() error) error {
 	lock := &a.head.dirLock
-	if err := lock.Lock(a.owner, func() error { return a.records.SettleLock(dirOff) }); err != nil {
+	if err := take(lock, a.owner, func() error { return a.records.SettleLock(dirOff) }); err != nil {
 		return a.reason(err)
 	}
 	whole := false
@@ -252,7 +256,9 @@ func (a *Arena) writeName(text string) (int, error) {
 
 // collect frees the objects that have neither a name nor an open handle, and
 // tells the handles of those that have no name.
-func (a *Arena) collect() error {
+func (a *Arena) collect() error { return a.collectBy((*psync.Mutex).Lock) }
+
+func (a *Arena) collectBy(take func(*psync.Mutex, *psync.Owner, func() error) error) error {
 	r, i, ok := a.pool.TakeNested()
 	if !ok {
 		return ErrClosed
@@ -264,7 +270,7 @@ func (a *Arena) collect() error {
 		}
 		at := cursor{}
 		for more := true; more; {
-			err := a.locked(func() (err error) {
+			err := a.lockedBy(take, func() (err error) {
 				more, err = a.collectObject(r, o, &at)
 				return err
 			})
@@ -278,14 +284,18 @@ func (a *Arena) collect() error {
 
 // sweep collects what nobody was left to collect: the dead one whose slot we
 // took had just made it garbage, or its last handle went with its process. Who
-// attaches does not wait for a living process that is in the directory.
+// attaches or opens does not wait for a living process that is in the directory.
 func (a *Arena) sweep() error {
 	if holder := a.head.dirLock.Holder(); holder != 0 {
 		if alive, err := a.owner.Alive(holder); alive || err != nil {
 			return err
 		}
 	}
-	return a.collect()
+	err := a.collectBy((*psync.Mutex).LockSoon)
+	if errors.Is(err, psync.ErrBusy) {
+		return nil // it was stopped after we looked
+	}
+	return err
 }
 
 // collectBatch bounds how long the directory is locked.

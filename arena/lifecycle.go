@@ -51,9 +51,22 @@ func (a *Arena) join() error {
 	err = a.joinLocked()
 	err = errors.Join(err, a.locks.Unlock(psync.SegmentByte))
 	if errors.Is(err, errOrphan) {
-		return errors.Join(errGone, a.removeLast(a.locks))
+		return a.removeOrphan()
 	}
 	return err
+}
+
+// removeOrphan removes the name of a segment that has outlived its last process,
+// and returns errGone if it has, or somebody has joined it meanwhile.
+func (a *Arena) removeOrphan() error {
+	done, err := a.removeLast(a.locks, joinLimit)
+	switch {
+	case err != nil:
+		return fmt.Errorf("its last process was killed, and its name can't be removed: %w", err)
+	case !done:
+		return fmt.Errorf("%w: its last process was killed, and somebody has been opening it for %s", ErrBusy, joinLimit)
+	}
+	return errGone
 }
 
 func (a *Arena) joinLocked() error {
@@ -185,6 +198,9 @@ func (a *Arena) initialiseLocked(init func(*Arena) error) error {
 	if err := init(a); err != nil {
 		return errors.Join(fmt.Errorf("%w: %w", errInit, err), a.clear())
 	}
+	if a.closed.Load() {
+		return fmt.Errorf("%w: it has closed the arena: %w", errInit, ErrClosed)
+	}
 	a.head.ready.Store(1) // survivor: it is done
 	return nil
 }
@@ -275,9 +291,9 @@ func (a *Arena) freeSlot(twin *shm.Segment) error {
 		return err
 	}
 	if a.plan.lifetime == uint64(RemoveWithLast) {
-		return c.removeLast(a.locks)
+		_, err = c.removeLast(a.locks, goLimit)
 	}
-	return nil
+	return err
 }
 
 // undead holds the locks of attaches whose mapping could not be replaced, for
@@ -293,17 +309,17 @@ func (a *Arena) twin() (*shm.Segment, error) {
 
 // removeLast unlinks the segment if nobody is attached. Our life byte is
 // dropped already, so of two last ones at least one sees nobody (B9). When A is
-// busy for long, the next opener does it.
-func (c *core) removeLast(locks psync.Bytes) error {
-	ok, err := until(goLimit, func() (bool, error) { return locks.TryLock(psync.SegmentByte) })
+// busy for long, the next opener does it: then done is false.
+func (c *core) removeLast(locks psync.Bytes, limit time.Duration) (done bool, err error) {
+	ok, err := until(limit, func() (bool, error) { return locks.TryLock(psync.SegmentByte) })
 	if !ok || err != nil {
-		return err
+		return false, err
 	}
 	alive, err := c.slots.AnyAlive()
 	if err == nil && !alive {
 		err = c.seg.Unlink()
 	}
-	return errors.Join(err, locks.Unlock(psync.SegmentByte))
+	return true, errors.Join(err, locks.Unlock(psync.SegmentByte))
 }
 
 // until tries again and again until try succeeds or the limit has passed.

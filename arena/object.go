@@ -142,10 +142,16 @@ func (a *Arena) OpenObject(text string, want Spec) (*Object, error) {
 	}
 	for {
 		n := a.find(text)
+		if a.closed.Load() {
+			return nil, ErrClosed // of a read-only arena: what was read is private zeros
+		}
 		if n < 0 {
 			return nil, fmt.Errorf("object %q of %s: %w", text, a, fs.ErrNotExist)
 		}
 		if h, err := a.openName(n, text, want); h != nil || err != nil {
+			if a.closed.Load() && h == nil {
+				err = ErrClosed
+			}
 			return h, err
 		}
 		runtime.Gosched() // the name is being changed
@@ -173,7 +179,7 @@ func (a *Arena) openName(n int, text string, want Spec) (*Object, error) {
 	if h == nil && a.owner != nil {
 		a.unpin(o)
 		if !a.named(o) { // our pin may have kept the remover from freeing it
-			err = errors.Join(err, a.collect())
+			err = errors.Join(err, a.sweep())
 		}
 	}
 	return h, err

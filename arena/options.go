@@ -43,7 +43,9 @@ type Options struct {
 	Objects int
 	// Lifetime says who removes the name.
 	Lifetime Lifetime
-	// Mode of the file; 0 means 0600.
+	// Mode of the file; 0 means 0600. Open wants the file to be its caller's own,
+	// whatever the mode; others open it by shm.Open with AnyOwner, and Attach. A mode by
+	// which everybody may write is refused.
 	Mode fs.FileMode
 	// Init fills a new arena. It runs in exactly one process at a time, and is
 	// completed exactly once: if the process dies in it, what it created is
@@ -113,6 +115,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("arena for %d processes: want 1 to %d", o.Processes, psync.MaxSlots)
 	case o.Objects < 1 || o.Objects > MaxObjects:
 		return fmt.Errorf("arena for %d objects: want 1 to %d", o.Objects, MaxObjects)
+	case o.Mode&0o002 != 0:
+		return fmt.Errorf("arena mode %#o: everybody could write it, so nobody would open it: %w", o.Mode, fs.ErrInvalid)
 	case o.Lifetime != Keep && o.Lifetime != RemoveWithLast:
 		return fmt.Errorf("arena lifetime %d: want Keep or RemoveWithLast", o.Lifetime)
 	}

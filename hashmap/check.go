@@ -20,10 +20,29 @@ func (m *Map[K, V]) Check() error {
 		err = m.checkTree(d)
 	}
 	if err == nil {
+		err = m.checkSpares()
+	}
+	if err == nil {
 		err = m.checkLeases()
 	}
 	if err != nil {
 		return fmt.Errorf("hashmap %q: %w: %w", m.object.Name(), ErrCorrupt, err)
+	}
+	return nil
+}
+
+// checkSpares compares what the words of spares say of their blocks with these.
+func (t *table) checkSpares() error {
+	for i := range t.plan.stripes() {
+		word := t.stripe(t.stripeOff + i*stripeSize).spare.Load()
+		if word == 0 {
+			continue
+		}
+		size, err := t.floor.Pages.Size(word & offsetMask)
+		class, ok := t.floor.Pages.ClassFor(size)
+		if err != nil || !ok || uint64(class+1) != word>>offsetBits {
+			return fmt.Errorf("the spare of stripe %d is %#x, a block of %d bytes (%v)", i, word, size, err)
+		}
 	}
 	return nil
 }

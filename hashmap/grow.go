@@ -90,7 +90,7 @@ func (t *table) relieve(h uint64) error {
 	}
 	defer t.leave()
 	err := t.splitNow(h)
-	for scraped := false; (errors.Is(err, ErrFull) || errors.Is(err, ErrNoSpace)) && t.scrape(&scraped, true); {
+	for scraped := 0; (errors.Is(err, ErrFull) || errors.Is(err, ErrNoSpace)) && t.scrape(&scraped, 0, true); {
 		err = t.splitNow(h)
 	}
 	return err

@@ -112,18 +112,20 @@ func (g *guard) kindOf(word uint64) uint64 {
 	return g.t.spareFor(entryHeader + pad8(size&0xffffffff) + size>>32)
 }
 
-// freeSpares frees the spares of all stripes, and reports whether there were any.
-func (t *table) freeSpares() bool {
+// freeSpares frees the spares of all stripes, or those for entries of one size only,
+// and reports whether there were any.
+func (t *table) freeSpares(kind uint64) bool {
 	freed := false
 	for i := range t.plan.stripes() {
 		off := t.stripeOff + i*stripeSize
-		if t.stripe(off).spare.Load() != 0 {
+		if word := t.stripe(off).spare.Load(); word != 0 && (kind == 0 || word&^offsetMask == kind) {
 			freed = t.freeSpare(off) || freed
 		}
 	}
 	return freed
 }
 
+// freeSpare does not wait for who is stopped with the stripe: he keeps his spare.
 func (t *table) freeSpare(off uint64) (freed bool) {
 	op, err := t.slab.Begin()
 	if err != nil {
@@ -134,7 +136,10 @@ func (t *table) freeSpare(off uint64) (freed bool) {
 		return false
 	}
 	s := t.stripe(off)
-	err = t.underLock(&s.lock, off, func() error {
+	err = s.lock.Settle(t.floor.Owner, func() error {
+		if err := t.floor.Records.SettleLock(off); err != nil {
+			return err
+		}
 		if word := s.spare.Load(); word != 0 {
 			t.floor.Records.Apply(op.Record, &intent.Change{Lock: off, Target: off + spareOff, Old: word})
 			freed = true

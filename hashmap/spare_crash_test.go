@@ -55,7 +55,7 @@ func TestCrash_Spare(t *testing.T) {
 	})
 	t.Run("freed", func(t *testing.T) {
 		eachTick(t, &scene{before: several(3), enter: spared(t), do: func(m *Map[string, []byte]) error {
-			require.True(t, m.freeSpares())
+			require.True(t, m.freeSpares(0))
 			require.Zero(t, m.spareOf(hot))
 			return nil
 		}, after: before})

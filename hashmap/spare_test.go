@@ -58,8 +58,8 @@ func TestSpare_Sizes(t *testing.T) {
 		}
 		require.NoError(t, handles[0].Check())
 		shmtest.Clean(t, a)
-		require.True(t, handles[0].freeSpares())
-		require.False(t, handles[1].freeSpares())
+		require.True(t, handles[0].freeSpares(0))
+		require.False(t, handles[1].freeSpares(0))
 		shmtest.Clean(t, a)
 	})
 }
@@ -104,4 +104,62 @@ func TestSpare_NotWhileBuilding(t *testing.T) {
 	for i := range m.plan.stripes() {
 		require.Zero(t, m.stripe(m.stripeOff+i*stripeSize).spare.Load())
 	}
+}
+
+// There are more free blocks than writers, who write over entries of one size: nobody is
+// refused, though others keep and free the blocks.
+func TestSpare_NobodyIsRefused(t *testing.T) {
+	const writers, room = 4, 16
+	o := &arena.Options{Size: 1 << 20, MaxSize: 1 << 20, Processes: 2, Objects: 4}
+	m := create[string, uint64](t, shmtest.Heap(t, o), "m", &Options{Capacity: 10_000})
+	n := 0
+	for ; m.Store(key16(n), 1) == nil; n++ {
+	}
+	for i := range room {
+		require.True(t, yes(t)(m.Delete(key16(i))))
+	}
+	errs := make(chan error, writers)
+	for range writers {
+		r := seeded(t)
+		go func() {
+			var err error
+			for i := 0; i < 20_000 && err == nil; i++ {
+				err = m.Store(key16(room+r.IntN(n-room)), 2)
+			}
+			errs <- err
+		}()
+	}
+	for range writers {
+		require.NoError(t, <-errs)
+	}
+}
+
+// A process is stopped with the lock of a stripe, which has a spare. A write elsewhere
+// that finds no room leaves him that.
+func TestSpare_OfAStoppedOne(t *testing.T) {
+	o := &arena.Options{Size: 256 << 10, MaxSize: 256 << 10, Processes: 4, Objects: 4}
+	seg := shmtest.Segment(t, o)
+	m := create[string, uint64](t, shmtest.OnSegment(t, seg, o), "m", nil)
+	stopped := open[string, uint64](t, shmtest.OnSegment(t, seg, o), "m")
+	require.NoError(t, m.Store("k", 1))
+	require.NoError(t, m.Store("k", 2))
+	stripeOf := func(k string) (h, off uint64) {
+		key, n := m.key(&k)
+		h = hashKey(key, n, &m.secrets)
+		return h, m.stripeAt(h)
+	}
+	h, off := stripeOf("k")
+	spare := m.stripe(off).spare.Load()
+	require.NotZero(t, spare)
+	var g guard
+	require.NoError(t, stopped.lock(h, &g))
+	var err error
+	for i := 0; err == nil; i++ {
+		if _, at := stripeOf(key16(i)); at != off {
+			err = m.Store(key16(i), 1)
+		}
+	}
+	require.ErrorIs(t, err, ErrFull)
+	require.Equal(t, spare, m.stripe(off).spare.Load())
+	g.unlock()
 }

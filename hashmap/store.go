@@ -93,7 +93,8 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 // built.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
 	size := m.sizeOf(v)
-	for try, scraped := 0, false; ; {
+	kind := m.spareFor(entryHeader + pad8(n) + size)
+	for try, scraped := 0, 0; ; {
 		if op, err = m.slab.Begin(); err != nil {
 			return op, 0, err
 		}
@@ -104,7 +105,7 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if m.scrape(&scraped, evict) {
+		if m.scrape(&scraped, kind, evict) {
 			continue
 		}
 		if evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
@@ -129,16 +130,27 @@ func (m *Map[K, V]) fill(ref uint64, key mem.Ptr, n uint64, v *V, until uint64) 
 	}
 }
 
-// scrape frees what nobody needs, and reports whether there was anything: an old
-// content, if that is wanted; the spares, once, since others may keep some again; and
-// entries that have expired.
-func (t *table) scrape(done *bool, old bool) bool {
+// How often a write without room frees spares of its size: those that it freed may be
+// others' spares by now, each time because somebody has got on. sureOf: how often at
+// least, since others may have freed them all, and not yet used them.
+const (
+	scrapes = 64
+	sureOf  = 3
+)
+
+// scrape frees what nobody needs, and reports whether it is worth another try: an old
+// content, if that is wanted; all spares once, those for entries of the kind that is
+// wanted again and again; and entries that have expired.
+func (t *table) scrape(tries *int, kind uint64, old bool) bool {
 	if old && t.clearOut() {
 		return true
 	}
-	if !*done {
-		*done = true
-		if t.freeSpares() {
+	if first := *tries == 0; first || kind != 0 && *tries < scrapes {
+		only := kind
+		if first {
+			only = 0
+		}
+		if *tries++; t.freeSpares(only) || kind != 0 && *tries < sureOf {
 			return true
 		}
 	}

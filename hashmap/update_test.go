@@ -332,7 +332,7 @@ func TestUpdate_FullSegment(t *testing.T) {
 	sum, err = Add(m, last, 4)
 	require.NoError(t, err)
 	require.Equal(t, 7, sum)
-	require.True(t, m.freeSpares())
+	require.True(t, m.freeSpares(0))
 	require.Equal(t, used, shmtest.Clean(t, a).UsedBytes)
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +38,12 @@ type mapped struct {
 // the file is closed.
 func mapFile(f *os.File, name, path string, size, reserve int64, writable bool) (*Segment, error) {
 	memory, err := mem.Map(int(f.Fd()), int(reserve), writable)
+	for try := 0; errors.Is(err, unix.ENOMEM) && try < 20; try++ {
+		// Closed segments keep their address range until they are collected.
+		runtime.GC()
+		time.Sleep(time.Millisecond) // cleanups run on their own
+		memory, err = mem.Map(int(f.Fd()), int(reserve), writable)
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -82,6 +89,9 @@ func (m *mapped) allocate(off, n int64) error {
 
 // allocate sets space aside in [off, off+n).
 func allocate(fd int, path string, off, n int64) error {
+	if n > largestPiece && !mayFit(fd, off+n) {
+		return allocateError(unix.ENOSPC, path, off, off+n)
+	}
 	err := inPieces(off, n, func(at, size int64) error {
 		fault.Tick()
 		return unix.Fallocate(fd, 0, at, size)
@@ -90,6 +100,22 @@ func allocate(fd int, path string, off, n int64) error {
 		return allocateError(err, path, off, off+n)
 	}
 	return nil
+}
+
+// mayFit reports whether tmpfs has room for a file to grow to end bytes. What is
+// allocated piece by piece and comes to nothing would stay allocated, and everybody
+// else would find the file system full.
+func mayFit(fd int, end int64) bool {
+	var st unix.Stat_t
+	var fsys unix.Statfs_t
+	err := restart(func() error { return unix.Fstat(fd, &st) })
+	if err == nil {
+		err = restart(func() error { return unix.Fstatfs(fd, &fsys) })
+	}
+	if err != nil || fsys.Type != unix.TMPFS_MAGIC || fsys.Blocks == 0 {
+		return true
+	}
+	return end-st.Size <= int64(fsys.Bavail)*fsys.Bsize
 }
 
 // inPieces covers [off, off+n) from the front. A piece that a signal

@@ -41,7 +41,8 @@
 // SIGINT and SIGTERM to the supervisor end all. When the supervisor itself is
 // killed, its workers read the end of their standard input, finish what they have
 // in hand, and leave. Whoever leaves last removes the arena; if all are killed at
-// the same instant it stays behind, and the next start under its name replaces it.
+// the same instant it stays behind, until the next start under its name replaces it:
+// with -name, that is; without, each run has a name of its own.
 //
 // # The demonstration
 //

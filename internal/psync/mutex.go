@@ -50,6 +50,18 @@ func (m *Mutex) Lock(o *Owner, mend func() error) error {
 	return err
 }
 
+// LockSoon is Lock that gives up with ErrBusy when a living process keeps the lock.
+func (m *Mutex) LockSoon(o *Owner, mend func() error) error {
+	if m.w.CompareAndSwap(0, uint64(o.id)) { // survivor: owner is dead, nothing was begun
+		return nil
+	}
+	ok, err := m.lockSlow(o, mend, settleLimit)
+	if err == nil && !ok {
+		err = ErrBusy
+	}
+	return err
+}
+
 // TryLock takes the lock if nobody has it and nothing is to be mended.
 func (m *Mutex) TryLock(o *Owner) bool { return m.w.CompareAndSwap(0, uint64(o.id)) }
 
