@@ -12,11 +12,11 @@ import (
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
-// smallFileSystem returns a directory with room for 512 KiB.
-func smallFileSystem(t testing.TB) string {
+// smallFileSystem returns a directory with room for so much, as mount says it.
+func smallFileSystem(t testing.TB, size string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Skip("mounting a file system of one's own needs privileges: ", err)
 	}
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
@@ -26,7 +26,7 @@ func smallFileSystem(t testing.TB) string {
 // A full file system is an error that says who is full, the process lives, what
 // there was is untouched, and when there is room again growing goes on.
 func TestSpace_Full(t *testing.T) {
-	dir := smallFileSystem(t)
+	dir := smallFileSystem(t, "512k")
 	a, err := arena.Create("a", &arena.Options{Size: 64 << 10, MaxSize: 64 << 20, Processes: 4, Objects: 8, Dir: dir})
 	require.NoError(t, err)
 	defer a.Close()
@@ -61,7 +61,7 @@ func touchAll(t testing.TB, a *arena.Arena) {
 
 // No space for the arena itself: nothing is left of the try.
 func TestSpace_Create(t *testing.T) {
-	dir := smallFileSystem(t)
+	dir := smallFileSystem(t, "512k")
 	_, err := arena.Create("a", &arena.Options{Size: 4 << 20, Dir: dir})
 	require.ErrorIs(t, err, arena.ErrNoSpace)
 	_, err = arena.OpenOrCreate("a", &arena.Options{Size: 4 << 20, Dir: dir})
@@ -96,4 +96,16 @@ func TestOpen_WhileItGrows(t *testing.T) {
 		}
 		all.Wait()
 	}
+}
+
+// What can't be had is not taken in part: others would find the file system full.
+func TestSpace_NotInPart(t *testing.T) {
+	dir := smallFileSystem(t, "48m")
+	a, err := arena.Create("a", &arena.Options{Size: 1 << 20, MaxSize: 1 << 30, Processes: 4, Objects: 8, Dir: dir})
+	require.NoError(t, err)
+	require.ErrorIs(t, shmtest.Place(a, "large", 100<<20), arena.ErrNoSpace)
+	var st unix.Statfs_t
+	require.NoError(t, unix.Statfs(dir, &st))
+	require.Greater(t, int64(st.Bavail)*int64(st.Bsize), int64(40<<20))
+	require.NoError(t, a.Close())
 }

@@ -10,19 +10,13 @@ import (
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/fault"
 	"github.com/shmkit/shmkit/internal/shmtest"
-	"github.com/shmkit/shmkit/shm"
 )
 
 // Who opens an object does not wait for a process that has taken its name away
 // meanwhile, and was stopped in the directory.
 func TestCrash_OpenBehindStoppedDirectory(t *testing.T) {
 	for k := int64(1); k <= 4; k++ {
-		seg, err := shm.Heap(&shm.Options{Size: 256 << 10, MaxSize: 256 << 10})
-		require.NoError(t, err)
-		require.NoError(t, arena.Format(seg, small()))
-		stopped, err := arena.Attach(seg, nil)
-		require.NoError(t, err)
-		require.NoError(t, shmtest.Place(stopped, "x", 64))
+		seg, stopped := withObject(t)
 		a, err := arena.Attach(seg, nil)
 		require.NoError(t, err)
 		fault.Reset()

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/psync"
@@ -30,16 +29,22 @@ func returns(t *testing.T, f func()) {
 	}
 }
 
+// withObject is a segment that one process has attached, with an object of the name x.
+func withObject(t *testing.T) (*shm.Segment, *arena.Arena) {
+	seg, err := shm.Heap(&shm.Options{Size: 256 << 10, MaxSize: 256 << 10})
+	require.NoError(t, err)
+	require.NoError(t, arena.Format(seg, small()))
+	a, err := arena.Attach(seg, nil)
+	require.NoError(t, err)
+	require.NoError(t, shmtest.Place(a, "x", 64))
+	return seg, a
+}
+
 // Who attaches does not wait for a process that is stopped in the directory, where it
 // has just made garbage; whether another one is dead or not.
 func TestAttach_BehindStoppedDirectory(t *testing.T) {
 	for _, withDead := range []bool{false, true} {
-		seg, err := shm.Heap(&shm.Options{Size: 256 << 10, MaxSize: 256 << 10})
-		require.NoError(t, err)
-		require.NoError(t, arena.Format(seg, small()))
-		stopped, err := arena.Attach(seg, nil)
-		require.NoError(t, err)
-		require.NoError(t, shmtest.Place(stopped, "x", 64))
+		seg, stopped := withObject(t)
 		if withDead {
 			dead, err := arena.Attach(seg, nil)
 			require.NoError(t, err)
@@ -137,20 +142,4 @@ func TestClose_UnderQuestions(t *testing.T) {
 			require.ErrorIs(t, <-done, arena.ErrClosed)
 		}
 	}
-}
-
-// What can't be had is not taken in part: others would find the file system full.
-func TestSpace_NotInPart(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=48m"); err != nil {
-		t.Skip("mounting a file system of one's own needs privileges: ", err)
-	}
-	defer func() { require.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) }()
-	a, err := arena.Create("a", &arena.Options{Size: 1 << 20, MaxSize: 1 << 30, Processes: 4, Objects: 8, Dir: dir})
-	require.NoError(t, err)
-	require.ErrorIs(t, shmtest.Place(a, "large", 100<<20), arena.ErrNoSpace)
-	var st unix.Statfs_t
-	require.NoError(t, unix.Statfs(dir, &st))
-	require.Greater(t, int64(st.Bavail)*st.Bsize, int64(40<<20))
-	require.NoError(t, a.Close())
 }

@@ -88,60 +88,50 @@ func (t *table) touchEntry(h uint64) {
 //
 // seq is called with no lock held, for some pairs at a time. It may use the map.
 func (m *Map[K, V]) StoreAll(seq iter.Seq2[K, V]) (n int, err error) {
-	b := &batch[K, V]{pairs: make([]Entry[K, V], 0, portion)}
-	for k, v := range seq {
-		if b.pairs = append(b.pairs, Entry[K, V]{k, v}); len(b.pairs) == portion {
-			if n, err = m.storePortion(b, n); err != nil {
-				return n, err
-			}
-		}
-	}
-	if n, err = m.storePortion(b, n); err != nil {
-		return n, err
-	}
-	return n, m.writable(0)
-}
-
-func (m *Map[K, V]) storePortion(b *batch[K, V], n int) (int, error) {
-	m.prepareAll(b)
-	for _, i := range b.order[:len(b.pairs)] {
-		if err := m.store(&b.pairs[i].Key, &b.pairs[i].Value, m.usual()); err != nil {
-			return n, err
-		}
-		n++
-	}
-	b.pairs = b.pairs[:0]
-	return n, nil
+	return m.inPortions(seq, func(p *Entry[K, V]) (bool, error) {
+		return true, m.store(&p.Key, &p.Value, m.usual())
+	})
 }
 
 // DeleteAll removes all keys that keys yields, as StoreAll stores them, and returns
 // how many were there.
 func (m *Map[K, V]) DeleteAll(keys iter.Seq[K]) (n int, err error) {
+	pairs := func(yield func(K, V) bool) {
+		for k := range keys {
+			if !yield(k, *new(V)) {
+				return
+			}
+		}
+	}
+	return m.inPortions(pairs, func(p *Entry[K, V]) (bool, error) { return m.Delete(p.Key) })
+}
+
+// inPortions has all pairs written, and counts those for which write says so.
+func (m *Map[K, V]) inPortions(seq iter.Seq2[K, V], write func(*Entry[K, V]) (counts bool, err error)) (n int, err error) {
 	b := &batch[K, V]{pairs: make([]Entry[K, V], 0, portion)}
-	for k := range keys {
-		if b.pairs = append(b.pairs, Entry[K, V]{Key: k}); len(b.pairs) == portion {
-			if n, err = m.deletePortion(b, n); err != nil {
+	flush := func() error {
+		m.prepareAll(b)
+		for _, i := range b.order[:len(b.pairs)] {
+			counts, err := write(&b.pairs[i])
+			if err != nil {
+				return err
+			}
+			if counts {
+				n++
+			}
+		}
+		b.pairs = b.pairs[:0]
+		return nil
+	}
+	for k, v := range seq {
+		if b.pairs = append(b.pairs, Entry[K, V]{k, v}); len(b.pairs) == portion {
+			if err := flush(); err != nil {
 				return n, err
 			}
 		}
 	}
-	if n, err = m.deletePortion(b, n); err != nil {
+	if err := flush(); err != nil {
 		return n, err
 	}
 	return n, m.writable(0)
-}
-
-func (m *Map[K, V]) deletePortion(b *batch[K, V], n int) (int, error) {
-	m.prepareAll(b)
-	for _, i := range b.order[:len(b.pairs)] {
-		was, err := m.Delete(b.pairs[i].Key)
-		if err != nil {
-			return n, err
-		}
-		if was {
-			n++
-		}
-	}
-	b.pairs = b.pairs[:0]
-	return n, nil
 }

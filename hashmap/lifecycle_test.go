@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -317,18 +316,10 @@ func TestMap_ReadOnlyBesideClear(t *testing.T) {
 	m := create[string, int](t, a, "m", nil)
 	r := open[string, int](t, shmtest.Again(t, a, &arena.Options{ReadOnly: true}), "m")
 	require.NoError(t, m.Store("k", 1))
-	kept, goOn, done := make(chan bool), make(chan bool), make(chan error)
-	m.keepFor = func(uint64) time.Duration {
-		close(kept)
-		<-goOn
-		return 0
-	}
-	go func() { done <- m.Clear() }()
-	<-kept
+	end := exchange(t, m)
 	require.True(t, r.hasOld())
 	refusesUpdates(t, r, "k", 1, ErrReadOnly)
 	require.ErrorIs(t, r.Store("k", 1), ErrReadOnly)
 	require.ErrorIs(t, second(Add(r, "k", 1)), ErrReadOnly)
-	close(goOn)
-	require.NoError(t, <-done)
+	end()
 }

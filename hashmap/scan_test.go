@@ -268,7 +268,7 @@ func atOnce(uint64) time.Duration { return 0 }
 
 // exchange clears m, and returns when the new content is there. The old one is kept
 // until end is called, which returns when it was taken down.
-func exchange(t *testing.T, m *Map[uint64, uint64]) (end func()) {
+func exchange[K comparable, V any](t *testing.T, m *Map[K, V]) (end func()) {
 	t.Helper()
 	exchanged, goOn, done := make(chan bool), make(chan bool), make(chan error)
 	m.keepFor = func(uint64) time.Duration {
@@ -421,17 +421,9 @@ func TestMap_KeeperStopped(t *testing.T) {
 	for i := range fill() / 4 { // the new tree needs room, too
 		require.True(t, yes(t)(m.Delete(fmt.Sprint(i))))
 	}
-	stopped, goOn, done := make(chan bool), make(chan bool), make(chan error, 1)
-	m.keepFor = func(uint64) time.Duration {
-		close(stopped)
-		<-goOn
-		return 0
-	}
-	go func() { done <- m.Clear() }()
-	<-stopped
+	end := exchange(t, m) // he is stopped here
 	fill()
-	close(goOn)
-	require.NoError(t, <-done)
+	end()
 	require.NoError(t, other.Store("k", make([]byte, 1000)))
 }
 

@@ -43,7 +43,10 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 		m.fill(ref, key, n, v, until)
 		return nil
 	})
-	for !done && err == nil {
+	if done || err != nil {
+		return err
+	}
+	for {
 		op, ref, err := m.begin(key, n, v)
 		if err != nil {
 			return err
@@ -58,7 +61,6 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 			return err
 		}
 	}
-	return err
 }
 
 // begin starts a write. It reserves a block and fills it with a new entry; with

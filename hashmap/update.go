@@ -503,7 +503,13 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 		sum, err = addAt(m, at, n, ref, delta, first)
 		return err
 	})
-	for !done && err == nil {
+	switch {
+	case err != nil:
+		return 0, err
+	case done:
+		return sum, nil
+	}
+	for {
 		op, ref, err := m.begin(key, n, &first)
 		if err != nil {
 			return 0, err
@@ -518,10 +524,6 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 			return 0, err
 		}
 	}
-	if err != nil {
-		return 0, err
-	}
-	return sum, nil
 }
 
 // add links the entry at ref, whose value is first, or with the sum for a value.

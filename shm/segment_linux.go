@@ -115,7 +115,7 @@ func mayFit(fd int, end int64) bool {
 	if err != nil || fsys.Type != unix.TMPFS_MAGIC || fsys.Blocks == 0 {
 		return true
 	}
-	return end-st.Size <= int64(fsys.Bavail)*fsys.Bsize
+	return end-st.Size <= int64(fsys.Bavail)*int64(fsys.Bsize)
 }
 
 // inPieces covers [off, off+n) from the front. A piece that a signal
