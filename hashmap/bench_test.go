@@ -127,24 +127,44 @@ func BenchmarkStore(b *testing.B) {
 	}
 }
 
-// BenchmarkInsert stores new keys into a sized map, and deletes them all when
-// it is m.
+// BenchmarkInsert stores new keys, in no order, into a map that was made for them.
+// When all are there it begins again with a new one.
 func BenchmarkInsert(b *testing.B) {
-	const n = 100_000
-	keys := benchKeys(n)
-	m := benchMap(b, keys)
-	for i := 0; i < b.N; i++ {
-		if i%n == 0 {
-			b.StopTimer()
-			for _, k := range keys {
-				_, err := m.Delete(k)
+	for _, n := range []int{1000, 100_000, 1_000_000} {
+		keys := benchKeys(n)
+		rand.New(rand.NewPCG(1, 2)).Shuffle(n, func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			size := int64(8<<20 + n*160)
+			a := testArena(b, size, size)
+			var m *Map[string, [64]byte]
+			renew := func() {
+				if m != nil {
+					require.NoError(b, m.Close())
+					require.NoError(b, a.Remove("m"))
+				}
+				var err error
+				m, err = Create[string, [64]byte](a, "m", &Options{Capacity: n})
 				require.NoError(b, err)
 			}
-			b.StartTimer()
-		}
-		if err := m.Store(keys[i%n], [64]byte{1}); err != nil {
-			b.Fatal(err)
-		}
+			insert := func(i int) {
+				if err := m.Store(keys[i%n], [64]byte{1}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			renew()
+			for i := range n { // so that all memory is mapped
+				insert(i)
+			}
+			b.ResetTimer()
+			for i := 0; i < b.N; i++ {
+				if i%n == 0 {
+					b.StopTimer()
+					renew()
+					b.StartTimer()
+				}
+				insert(i)
+			}
+		})
 	}
 }
 

@@ -227,7 +227,7 @@ func (t *table) wake() {
 }
 
 // begin says that a change of the stripe is under way.
-func (g *guard) begin(at place) {
+func (g *guard) begin(at *place) {
 	g.news = true
 	beginChange(&g.stripe.changes)
 	if at.old != 0 && !at.live {

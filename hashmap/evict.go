@@ -99,7 +99,7 @@ func fingerprint(h uint64) uint64 { return h >> 24 << useBits & printMask }
 
 // value gives the entry that is about to be stored its hint; again: it replaces
 // one of the same key.
-func (g *guard) value(at place, h uint64, again bool) {
+func (g *guard) value(at *place, h uint64, again bool) {
 	if g.t.plan.limit == 0 {
 		return
 	}
@@ -126,7 +126,7 @@ func (g *guard) recall(h uint64) uint32 {
 }
 
 // forget clears the hint of a slot that is free by now.
-func (g *guard) forget(at place) {
+func (g *guard) forget(at *place) {
 	if g.t.plan.limit != 0 {
 		g.row(at.index).setHint(at.slot, 0)
 	}
@@ -234,24 +234,21 @@ func (t *table) evictAt(h uint64) error {
 // reports whether there was one.
 func (g *guard) evict(op *slab.Op, h uint64) (bool, error) {
 	defer func(s tree.Segment) { g.seg = s }(g.seg)
-	at, ok := g.victim(h)
-	if !ok {
-		at, ok = g.elsewhere(h)
-	}
-	if !ok {
+	var at place
+	if !g.victim(h, &at) && !g.elsewhere(h, &at) {
 		return false, nil
 	}
 	if at.live = !g.t.wordExpired(at.old); at.live {
-		if err := g.remember(at); err != nil {
+		if err := g.remember(&at); err != nil {
 			return false, err
 		}
 	}
-	g.unlink(op, at)
+	g.unlink(op, &at)
 	return true, nil
 }
 
 // remember has the floor rise to what an entry is worth, and makes it a ghost.
-func (g *guard) remember(at place) error {
+func (g *guard) remember(at *place) error {
 	h, err := g.t.hashOf(at.old & offsetMask)
 	if err != nil {
 		return err
@@ -270,41 +267,37 @@ func (g *guard) remember(at place) error {
 
 // victim chooses an entry of the segment: in the window from the home of a hash
 // on, or behind it if that is empty.
-func (g *guard) victim(h uint64) (place, bool) {
-	if at, ok := g.lapsed(h); ok {
-		return at, true
+func (g *guard) victim(h uint64, at *place) bool {
+	if g.lapsed(h, at) {
+		return true
 	}
-	for {
-		at, ok := g.least(h)
-		if !ok {
-			return g.unhinted(h)
-		}
-		b := g.t.bucket(&g.seg, at.index)
-		if at.old = b.slots[at.slot].Load(); at.old != 0 {
-			at.bucket = b
-			return at, true
+	for g.least(h, at) {
+		at.bucket = g.t.bucket(&g.seg, at.index)
+		if at.old = at.bucket.slots[at.slot].Load(); at.old != 0 {
+			return true
 		}
 		g.forget(at) // it was left by one who was killed
 	}
+	return g.unhinted(h, at)
 }
 
 // lapsed finds an expired entry in the window.
-func (g *guard) lapsed(h uint64) (place, bool) {
+func (g *guard) lapsed(h uint64, at *place) bool {
 	if g.t.head.expiring.Load() == 0 {
-		return place{}, false
+		return false
 	}
 	i := homeOf(h, g.seg.Buckets)
 	for range min(g.seg.Buckets, window) {
-		if at, ok := g.expiredIn(g.t.bucket(&g.seg, i), i); ok {
-			return at, true
+		if g.expiredIn(g.t.bucket(&g.seg, i), i, at) {
+			return true
 		}
 		i = g.next(i)
 	}
-	return place{}, false
+	return false
 }
 
 // least finds the least hint, without a look at the buckets.
-func (g *guard) least(h uint64) (at place, ok bool) {
+func (g *guard) least(h uint64, at *place) (ok bool) {
 	i, lowest := homeOf(h, g.seg.Buckets), int32(0)
 	for far := uint64(0); far < g.seg.Buckets && (far < window || !ok); far++ {
 		r := g.row(i)
@@ -314,35 +307,36 @@ func (g *guard) least(h uint64) (at place, ok bool) {
 				continue
 			}
 			if rank := g.stripe.rank(hint); !ok || rank < lowest {
-				at, lowest, ok = place{index: i, slot: slot}, rank, true
+				at.index, at.slot, lowest, ok = i, slot, rank, true
 			}
 		}
 		i = g.next(i)
 	}
-	return at, ok
+	return ok
 }
 
 // unhinted finds an entry without a hint: somebody else has written to the rows.
-func (g *guard) unhinted(h uint64) (place, bool) {
+func (g *guard) unhinted(h uint64, at *place) bool {
 	i := homeOf(h, g.seg.Buckets)
 	for range g.seg.Buckets {
 		b := g.t.bucket(&g.seg, i)
 		for slot := range b.slots {
 			if word := b.slots[slot].Load(); word != 0 {
-				return place{bucket: b, index: i, slot: uint64(slot), old: word}, true
+				at.set(b, i, uint64(slot), word, false)
+				return true
 			}
 		}
 		i = g.next(i)
 	}
-	return place{}, false
+	return false
 }
 
 // elsewhere finds an entry in another segment of the stripe, which is that of g
 // then.
-func (g *guard) elsewhere(h uint64) (place, bool) {
+func (g *guard) elsewhere(h uint64, at *place) bool {
 	d := g.dir
 	if d.Bits < g.t.plan.stripeBits {
-		return place{}, false
+		return false
 	}
 	n := d.Len() >> g.t.plan.stripeBits
 	for i := range n {
@@ -351,11 +345,11 @@ func (g *guard) elsewhere(h uint64) (place, bool) {
 			continue
 		}
 		g.seg = s
-		if at, ok := g.victim(h); ok {
-			return at, true
+		if g.victim(h, at) {
+			return true
 		}
 	}
-	return place{}, false
+	return false
 }
 
 // evictions sums what the stripes have evicted.

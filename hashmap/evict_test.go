@@ -200,7 +200,7 @@ func TestLimit_ExpiredFirst(t *testing.T) {
 	for i := range uint64(60) {
 		h, before := hashKey(keyOf(1000+i), 8, &m.secrets), m.Evictions()
 		g := guard{t: &m.table, seg: m.segmentOf(t, h)}
-		if _, ok := g.lapsed(h); ok {
+		if g.lapsed(h, new(place)) {
 			instead++
 			require.NoError(t, m.Store(1000+i, i))
 			require.Equal(t, before, m.Evictions())

@@ -405,7 +405,7 @@ func (m *Map[K, V]) keep(k *K, v *V, p *terms, c *claim) (kept bool, err error) 
 }
 
 // printOf returns a hash of the value of the entry that locate has found.
-func (t *table) printOf(at place, n uint64) (uint64, error) {
+func (t *table) printOf(at *place, n uint64) (uint64, error) {
 	p, size, err := t.valueOf(at, n)
 	if err != nil {
 		return 0, err

@@ -201,5 +201,5 @@ func (t *table) placeOf(tb testing.TB, key mem.Ptr, n uint64) place {
 	g := guard{t: t, seg: t.segmentOf(tb, h)}
 	at, err := g.locate(key, n, h)
 	require.NoError(tb, err)
-	return at
+	return *at
 }

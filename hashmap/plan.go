@@ -143,7 +143,7 @@ func lines(size uint64, t sizes) uint64 {
 func (p *plan) stripes() uint64 { return 1 << p.stripeBits }
 
 // stripeOf returns the stripe of a hash.
-func (p *plan) stripeOf(h uint64) uint64 { return h >> 1 >> (63 - p.stripeBits) }
+func (p *plan) stripeOf(h uint64) uint64 { return h >> 1 >> ((63 - p.stripeBits) & 63) }
 
 func (p *plan) size() uint64 { return p.cellsOff() + p.cells*cellSize }
 

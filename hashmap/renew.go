@@ -225,7 +225,7 @@ func (m *Map[K, V]) adopt(g *guard, key mem.Ptr, n, h uint64, v *V) error {
 		return err
 	}
 	defer op.End()
-	return g.link(&op, place{}, h, ref)
+	return g.link(&op, &place{}, h, ref)
 }
 
 // thin evicts an entry of the tree that is being built.

@@ -37,9 +37,9 @@ const (
 	spareShare = 64
 )
 
-// spareFor returns the high bits of the word of a spare for an entry of so many
+// kindFor returns the high bits of the word of a spare for an entry of so many
 // bytes, 0 if none is kept.
-func (t *table) spareFor(size uint64) uint64 {
+func (t *table) kindFor(size uint64) uint64 {
 	if size > t.mostSpare {
 		return 0
 	}
@@ -50,44 +50,59 @@ func (t *table) spareFor(size uint64) uint64 {
 	return uint64(class+1) << offsetBits
 }
 
-// overwrite has the entry of a key written over by fill, in the spare of its stripe,
-// if that is there, has so many bytes, and the key has an entry.
-func (t *table) overwrite(key mem.Ptr, n, h, size uint64, fill func(at place, ref uint64) error) (done bool, err error) {
-	kind := t.spareFor(size)
-	if kind == 0 || t.stripe(t.stripeAt(h)).spare.Load()&^offsetMask != kind {
-		return false, nil
+// spareFor is kindFor, if the stripe of a hash has such a spare; else 0.
+func (t *table) spareFor(h, size uint64) uint64 {
+	kind := t.kindFor(size)
+	if t.stripe(t.stripeAt(h)).spare.Load()&^offsetMask != kind {
+		return 0
 	}
-	if err := t.object.Err(); err != nil {
-		return false, err
-	}
-	t.tend()
-	op, err := t.slab.Begin()
-	if err != nil {
-		return false, err
-	}
-	defer op.End()
-	return t.intoSpare(&op, kind, key, n, h, size, fill)
+	return kind
 }
 
-func (t *table) intoSpare(op *slab.Op, kind uint64, key mem.Ptr, n, h, size uint64, fill func(at place, ref uint64) error) (done bool, err error) {
-	var g guard
-	if err := t.lock(h, &g); err != nil {
+// overwrite is a write over an entry, in the spare of its stripe.
+type overwrite struct {
+	guard
+	op    slab.Op
+	ref   uint64 // of the spare
+	begun bool   // op is to be ended
+	held  bool   // the lock is to be given back
+}
+
+// overwrite begins a write of so many bytes over the entry of a key, with a spare of
+// the kind. True: both are there, the stripe is locked, and the block at w.ref is to be
+// filled and linked. The caller ends w in any case.
+func (t *table) overwrite(w *overwrite, kind, size uint64, key mem.Ptr, n, h uint64) (ok bool, err error) {
+	t.tend()
+	if w.op, err = t.slab.Begin(); err != nil {
 		return false, err
 	}
-	defer g.unlock()
-	at, err := g.locate(key, n, h)
-	word := g.stripe.spare.Load()
-	if err != nil || at.old == 0 || word&^offsetMask != kind || g.kindOf(at.old) == 0 {
+	w.begun = true
+	if err := t.lock(h, &w.guard); err != nil {
 		return false, err
 	}
-	ref := word & offsetMask
-	if !t.within(ref, size) {
-		return false, fmt.Errorf("hashmap %q: %w: the spare block of %d bytes at %#x lies outside the data area", t.object.Name(), ErrCorrupt, size, ref)
-	}
-	if err := fill(at, ref); err != nil {
+	w.held = true
+	at, err := w.locate(key, n, h)
+	word := w.stripe.spare.Load()
+	if err != nil || at.old == 0 || word&^offsetMask != kind {
 		return false, err
 	}
-	return true, g.link(op, at, h, ref)
+	if w.kept = w.kindOf(at.old); w.kept == 0 {
+		return false, nil
+	}
+	if w.ref = word & offsetMask; !t.reaches(w.ref, size) && !t.within(w.ref, size) {
+		return false, fmt.Errorf("hashmap %q: %w: the spare block of %d bytes at %#x lies outside the data area", t.object.Name(), ErrCorrupt, size, w.ref)
+	}
+	return true, nil
+}
+
+// end gives back what overwrite has taken.
+func (w *overwrite) end() {
+	if w.held {
+		w.unlock()
+	}
+	if w.begun {
+		w.op.End()
+	}
 }
 
 // trade makes a change one that keeps the old block as the spare of the stripe, if
@@ -97,9 +112,11 @@ func (g *guard) trade(c *intent.Change) bool {
 	if c.Old == 0 || c.New == 0 || g.lock != g.off || word != 0 && (word^c.New)&offsetMask != 0 {
 		return false
 	}
-	kind := g.kindOf(c.Old)
+	kind := g.kept
 	if kind == 0 {
-		return false
+		if kind = g.kindOf(c.Old); kind == 0 {
+			return false
+		}
 	}
 	c.Count, c.After = g.off+spareOff, c.Old&offsetMask|kind
 	return true
@@ -109,7 +126,7 @@ func (g *guard) trade(c *intent.Change) bool {
 // a slot leads to, 0 if it is not kept.
 func (g *guard) kindOf(word uint64) uint64 {
 	size := mem.Load64(g.t.base.Add(word & offsetMask))
-	return g.t.spareFor(entryHeader + pad8(size&0xffffffff) + size>>32)
+	return g.t.kindFor(entryHeader + pad8(size&0xffffffff) + size>>32)
 }
 
 // freeSpares frees the spares of all stripes, or those for entries of one size only,

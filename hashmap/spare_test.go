@@ -1,7 +1,6 @@
 package hashmap
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"testing"
@@ -26,12 +25,12 @@ func TestSpare_OfAnotherSize(t *testing.T) {
 	stripe := m.stripe(m.stripeAt(h))
 	spare := stripe.spare.Load()
 	require.NotZero(t, spare)
-	op, err := m.slab.Begin()
+	require.Zero(t, m.spareFor(h, 400))
+	var w overwrite
+	defer w.end()
+	ok, err := m.overwrite(&w, m.kindFor(400), 400, key, n, h)
 	require.NoError(t, err)
-	defer op.End()
-	done, err := m.intoSpare(&op, m.spareFor(400), key, n, h, 400, func(place, uint64) error { return errors.New("filled") })
-	require.NoError(t, err)
-	require.False(t, done)
+	require.False(t, ok)
 	require.Equal(t, spare, stripe.spare.Load())
 }
 

@@ -39,12 +39,11 @@ func (m *Map[K, V]) Store(k K, v V) error {
 func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
-	done, err := m.overwrite(key, n, h, entryHeader+pad8(n)+m.sizeOf(v), func(_ place, ref uint64) error {
-		m.fill(ref, key, n, v, until)
-		return nil
-	})
-	if done || err != nil {
-		return err
+	size := entryHeader + pad8(n) + m.sizeOf(v)
+	if kind := m.spareFor(h, size); kind != 0 {
+		if done, err := m.storeOver(kind, size, key, n, h, v, until); done || err != nil {
+			return err
+		}
 	}
 	for {
 		op, ref, err := m.begin(key, n, v)
@@ -61,6 +60,17 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 			return err
 		}
 	}
+}
+
+// storeOver is store over an entry, in the spare of its stripe, if there are both.
+func (m *Map[K, V]) storeOver(kind, size uint64, key mem.Ptr, n, h uint64, v *V, until uint64) (done bool, err error) {
+	var w overwrite
+	defer w.end()
+	if done, err = m.overwrite(&w, kind, size, key, n, h); !done {
+		return false, err
+	}
+	m.fill(w.ref, key, n, v, until)
+	return true, w.link(&w.op, &w.found, h, w.ref)
 }
 
 // begin starts a write. It reserves a block and fills it with a new entry; with
@@ -95,7 +105,7 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 // built.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
 	size := m.sizeOf(v)
-	kind := m.spareFor(entryHeader + pad8(n) + size)
+	kind := m.kindFor(entryHeader + pad8(n) + size)
 	for try, scraped := 0, 0; ; {
 		if op, err = m.slab.Begin(); err != nil {
 			return op, 0, err
@@ -222,11 +232,11 @@ func (t *table) remove(op *slab.Op, key mem.Ptr, n, h uint64) (bool, error) {
 // link links a filled entry where locate has found the key, or in a free slot
 // if it has not. If there is none, or the stripe has its share, the error is
 // errCrowded.
-func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
+func (g *guard) link(op *slab.Op, at *place, h, ref uint64) error {
 	c := intent.Change{New: ref | slotBits(h)<<offsetBits}
 	again := at.old != 0
 	if !again {
-		if at, err = g.freeSlot(h); err != nil {
+		if err := g.freeSlot(h, at); err != nil {
 			return err
 		}
 		if at.old == 0 {
@@ -246,7 +256,7 @@ func (g *guard) link(op *slab.Op, at place, h, ref uint64) (err error) {
 }
 
 // unlink unlinks the entry that locate has found.
-func (g *guard) unlink(op *slab.Op, at place) {
+func (g *guard) unlink(op *slab.Op, at *place) {
 	g.filled(0, ^uint64(0))
 	g.apply(op, at, &intent.Change{Count: g.countAt(), After: g.count().Load() - 1})
 	g.forget(at)
@@ -263,6 +273,8 @@ type guard struct {
 	seg    tree.Segment
 	half   bool // a change was begun and not ended
 	news   bool // something was changed
+	found  place
+	kept   uint64 // high bits of the word that the replaced block gets as a spare, if that is known; else 0
 }
 
 // lock locks the stripe of a key, mends what a dead holder left, and finds the
@@ -295,15 +307,12 @@ func (t *table) lock(h uint64, g *guard) error {
 func (g *guard) enter(h uint64) error {
 	t := g.t
 	for {
-		d, err := t.look()
-		if err != nil {
-			return fmt.Errorf("hashmap %q: %w", t.object.Name(), err)
-		}
-		word := uint64(0)
-		if d.Bits != 0 {
-			word = d.Word(h).Load()
-		}
+		d := t.dir.Load()
+		word := d.Word(h).Load()
 		if t.version.Load() != d.Version {
+			if _, err := t.lookAnew(); err != nil {
+				return fmt.Errorf("hashmap %q: %w", t.object.Name(), err)
+			}
 			continue
 		}
 		var ok bool
@@ -336,7 +345,8 @@ func (g *guard) countAt() uint64 { return g.off + countOff + 8*uint64(g.side) }
 
 func (g *guard) next(i uint64) uint64 { return next(&g.seg, i) }
 
-// place is a slot.
+// place is a slot. It is handed on by its address: a struct that has just been written
+// field by field, and is then copied as a whole, makes the processor wait.
 type place struct {
 	bucket *bucket
 	index  uint64 // of the bucket
@@ -345,8 +355,13 @@ type place struct {
 	live   bool   // an entry that has not expired
 }
 
+// set makes *p the place of a slot in bucket i, which holds old.
+func (p *place) set(b *bucket, i, slot, old uint64, live bool) {
+	p.bucket, p.index, p.slot, p.old, p.live = b, i, slot, old, live
+}
+
 // apply carries a change of one slot out.
-func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
+func (g *guard) apply(op *slab.Op, at *place, c *intent.Change) {
 	r := op.Record
 	c.Lock, c.Target, c.Old = g.lock, g.seg.SlotAt(at.index, at.slot), at.old
 	c.Version = g.seg.Bucket(at.index)
@@ -376,7 +391,10 @@ func (g *guard) apply(op *slab.Op, at place, c *intent.Change) {
 
 // locate finds a key under the lock of its stripe; old is 0 if it is not there. An
 // entry that has expired is taken if there is none that has not; see table.compare.
-func (g *guard) locate(key mem.Ptr, n, h uint64) (lapsed place, err error) {
+// The place is that of the guard, until the next call.
+func (g *guard) locate(key mem.Ptr, n, h uint64) (*place, error) {
+	at := &g.found
+	at.old, at.live = 0, false
 	i := homeOf(h, g.seg.Buckets)
 	for range min(g.seg.Buckets, g.t.reach) {
 		b := g.t.bucket(&g.seg, i)
@@ -389,27 +407,35 @@ func (g *guard) locate(key mem.Ptr, n, h uint64) (lapsed place, err error) {
 			}
 			same, err := g.t.same(word&offsetMask, key, n)
 			if err != nil {
-				return place{}, err
+				return nil, err
 			}
 			if !same {
 				continue
 			}
-			at := place{bucket: b, index: i, slot: slot, old: word, live: !g.t.wordExpired(word)}
-			if at.live {
+			if at.set(b, i, slot, word, !g.t.expired(g.t.base.Add(word&offsetMask))); at.live {
 				return at, nil
 			}
-			lapsed = at
 		}
 		if tags < overflowed {
 			break
 		}
 		i = g.next(i)
 	}
-	return lapsed, nil
+	return at, nil
 }
 
-// same compares the entry at off with a key, under the lock.
+// same compares the entry at off with a key, under the lock. Whatever is not plainly
+// within what was verified is examined.
 func (t *table) same(off uint64, key mem.Ptr, n uint64) (bool, error) {
+	if off >= t.low && off&7 == 0 && off+n < t.end.Load() {
+		e := t.base.Add(off)
+		return mem.Load64(e)&0xffffffff == n && equalBytes(key, e.Add(entryHeader), n), nil
+	}
+	return t.sameFar(off, key, n)
+}
+
+//go:noinline
+func (t *table) sameFar(off uint64, key mem.Ptr, n uint64) (bool, error) {
 	if !t.within(off, entryHeader) {
 		return false, fmt.Errorf("hashmap %q: %w: an entry at %#x lies outside the data area", t.object.Name(), ErrCorrupt, off)
 	}
@@ -426,7 +452,7 @@ func (t *table) same(off uint64, key mem.Ptr, n uint64) (bool, error) {
 // freeSlot finds the first free slot of a key's chain, or one whose entry has
 // expired, which is replaced then. A bucket that is full sends readers on before
 // anything lies behind it.
-func (g *guard) freeSlot(h uint64) (place, error) {
+func (g *guard) freeSlot(h uint64, at *place) error {
 	i := homeOf(h, g.seg.Buckets)
 	for far := range min(g.seg.Buckets, g.t.reach) {
 		b := g.t.bucket(&g.seg, i)
@@ -435,11 +461,12 @@ func (g *guard) freeSlot(h uint64) (place, error) {
 				if far >= longChain {
 					g.t.crowd(h)
 				}
-				return place{bucket: b, index: i, slot: uint64(slot)}, nil
+				at.set(b, i, uint64(slot), 0, false)
+				return nil
 			}
 		}
-		if at, ok := g.expiredIn(b, i); ok {
-			return at, nil
+		if g.expiredIn(b, i, at) {
+			return nil
 		}
 		if tags := b.tags.Load(); tags < overflowed {
 			b.tags.Store(tags | overflowed) // survivor: readers look one bucket further, in vain
@@ -447,7 +474,7 @@ func (g *guard) freeSlot(h uint64) (place, error) {
 		}
 		i = g.next(i)
 	}
-	return place{}, errCrowded
+	return errCrowded
 }
 
 // filled counts the entries of the segment, and has it split when it is too full.

@@ -246,7 +246,8 @@ func (t *table) lookAnew() (*tree.Dir, error) {
 // be one.
 func (t *table) segment(word uint64, d *tree.Dir) (s tree.Segment, ok bool) {
 	s = tree.Parse(word)
-	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 && t.within(s.Off, t.plan.segmentBytes(s.Buckets))
+	n := t.plan.segmentBytes(s.Buckets)
+	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 && (t.reaches(s.Off, n) || t.within(s.Off, n))
 }
 
 func (t *table) bucket(s *tree.Segment, i uint64) *bucket {

@@ -237,22 +237,23 @@ func (g *guard) sweep(op *slab.Op, n int) (freed int) {
 			if freed == n {
 				return freed
 			}
-			g.unlink(op, place{bucket: b, index: i, slot: uint64(slot), old: word})
+			g.unlink(op, &place{bucket: b, index: i, slot: uint64(slot), old: word})
 			freed++
 		}
 	}
 	return freed
 }
 
-// expiredIn returns a slot of a bucket whose entry has expired.
-func (g *guard) expiredIn(b *bucket, i uint64) (place, bool) {
+// expiredIn finds a slot of a bucket whose entry has expired.
+func (g *guard) expiredIn(b *bucket, i uint64, at *place) bool {
 	if g.t.head.expiring.Load() == 0 {
-		return place{}, false
+		return false
 	}
 	for slot := range b.slots {
 		if word := b.slots[slot].Load(); word != 0 && g.t.wordExpired(word) {
-			return place{bucket: b, index: i, slot: uint64(slot), old: word}, true
+			at.set(b, i, uint64(slot), word, false)
+			return true
 		}
 	}
-	return place{}, false
+	return false
 }

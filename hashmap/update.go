@@ -166,7 +166,7 @@ func (m *Map[K, V]) tryExchange(op *slab.Op, key mem.Ptr, n, h, ref uint64, keep
 // take copies the value of the entry that locate has found to *out, under the
 // lock. With V of []byte or string it uses the room *out has; if that is too small
 // it copies nothing and returns how many bytes there are.
-func (m *Map[K, V]) take(at place, n uint64, out *V) (more uint64, err error) {
+func (m *Map[K, V]) take(at *place, n uint64, out *V) (more uint64, err error) {
 	p, size, err := m.valueOf(at, n)
 	if err != nil {
 		return 0, err
@@ -186,7 +186,7 @@ func (m *Map[K, V]) take(at place, n uint64, out *V) (more uint64, err error) {
 
 // valueOf returns where the value of the entry that locate has found lies, and
 // its size, under the lock.
-func (t *table) valueOf(at place, n uint64) (p mem.Ptr, size uint64, err error) {
+func (t *table) valueOf(at *place, n uint64) (p mem.Ptr, size uint64, err error) {
 	off := at.old & offsetMask
 	e := t.base.Add(off)
 	size = mem.Load64(e) >> 32
@@ -292,14 +292,14 @@ func (m *Map[K, V]) changeFrom(op *slab.Op, key mem.Ptr, n, ref uint64, old *V) 
 }
 
 // inherit gives a new entry the deadline of the one that it replaces.
-func (t *table) inherit(at place, ref uint64) {
+func (t *table) inherit(at *place, ref uint64) {
 	if ref != 0 && at.live {
 		t.deadline(ref).Put(t.deadline(at.old & offsetMask).Load())
 	}
 }
 
 // change links the entry at ref, or unlinks the one there is if that is 0.
-func (g *guard) change(op *slab.Op, at place, h, ref uint64) error {
+func (g *guard) change(op *slab.Op, at *place, h, ref uint64) error {
 	if ref != 0 {
 		return g.link(op, at, h, ref)
 	}
@@ -456,7 +456,7 @@ func (m *Map[K, V]) commit(key mem.Ptr, n, h uint64, seen *found, kept, v *V, re
 // read has found it. As long as the version stands no slot of the bucket has
 // changed. A slot that holds the same word again would say nothing: the block
 // may have been another entry meanwhile, and be one of this key again.
-func (m *Map[K, V]) still(at place, n uint64, seen *found, kept *V) (bool, error) {
+func (m *Map[K, V]) still(at *place, n uint64, seen *found, kept *V) (bool, error) {
 	if !at.live {
 		return !seen.hit, nil
 	}
@@ -497,17 +497,11 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
 	first := initial + delta
-	var sum N
-	done, err := m.overwrite(key, n, h, entryHeader+pad8(n)+m.valueSize, func(at place, ref uint64) (err error) {
-		m.fill(ref, key, n, &first, until)
-		sum, err = addAt(m, at, n, ref, delta, first)
-		return err
-	})
-	switch {
-	case err != nil:
-		return 0, err
-	case done:
-		return sum, nil
+	size := entryHeader + pad8(n) + m.valueSize
+	if kind := m.spareFor(h, size); kind != 0 {
+		if sum, done, err := addOver(m, kind, size, key, n, h, delta, first, until); done || err != nil {
+			return sum, err
+		}
 	}
 	for {
 		op, ref, err := m.begin(key, n, &first)
@@ -524,6 +518,23 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 			return 0, err
 		}
 	}
+}
+
+// addOver is addTo over an entry, in the spare of its stripe, if there are both.
+func addOver[K comparable, N Integer](m *Map[K, N], kind, size uint64, key mem.Ptr, n, h uint64, delta, first N, until uint64) (sum N, done bool, err error) {
+	var w overwrite
+	defer w.end()
+	if done, err = m.overwrite(&w, kind, size, key, n, h); !done {
+		return 0, false, err
+	}
+	m.fill(w.ref, key, n, &first, until)
+	if sum, err = addAt(m, &w.found, n, w.ref, delta, first); err == nil {
+		err = w.link(&w.op, &w.found, h, w.ref)
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	return sum, true, nil
 }
 
 // add links the entry at ref, whose value is first, or with the sum for a value.
@@ -549,7 +560,7 @@ func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, 
 
 // addAt has the entry at ref, whose value is first, take the place of the one that
 // locate has found, and returns its value.
-func addAt[K comparable, N Integer](m *Map[K, N], at place, n, ref uint64, delta, first N) (N, error) {
+func addAt[K comparable, N Integer](m *Map[K, N], at *place, n, ref uint64, delta, first N) (N, error) {
 	if !at.live {
 		return first, nil
 	}

@@ -37,5 +37,14 @@ func TextBytes[V any](v *V) []byte {
 	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
-// CopyKey copies the n bytes of a local key to p.
-func CopyKey(p, key Ptr, n uint64) { CopyIn(p, unsafe.Slice((*byte)(key.p), n)) }
+// CopyKey copies the n bytes of a local key to p. Those of 8 to 16 bytes, as most
+// are, are their first and their last word, which may overlap.
+func CopyKey(p, key Ptr, n uint64) {
+	if !wordFill && n-8 <= 8 {
+		first, last := *(*uint64)(key.p), *(*uint64)(unsafe.Add(key.p, n-8))
+		*(*uint64)(p.p) = first
+		*(*uint64)(unsafe.Add(p.p, n-8)) = last
+		return
+	}
+	CopyIn(p, unsafe.Slice((*byte)(key.p), n))
+}

@@ -141,11 +141,12 @@ func newClass(size, page uint64) Class {
 // classTable answers "which class for n bytes" by one lookup.
 type classTable struct {
 	classes []Class
-	by8     []uint8 // index (n+7)/8, for n up to half a page
+	by8     []uint8 // index (n+7)/8, for n up to largest
+	largest uint64  // half a page
 }
 
 func newClassTable(shift uint) classTable {
-	t := classTable{classes: Classes(shift)}
+	t := classTable{classes: Classes(shift), largest: 1 << shift / 2}
 	t.by8 = make([]uint8, 1<<shift/2/8+1)
 	c := 0
 	for i := range t.by8 {

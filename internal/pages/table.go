@@ -66,7 +66,7 @@ func (t *Table) Classes() []Class { return t.types.classes }
 // ClassFor returns the class for a block of n bytes, and false if the block
 // needs a run.
 func (t *Table) ClassFor(n uint64) (int, bool) {
-	if n > t.g.PageSize()/2 {
+	if n > t.types.largest {
 		return 0, false
 	}
 	return int(t.types.by8[(n+7)/8]), true
