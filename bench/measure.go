@@ -82,6 +82,7 @@ func (s *section) measure(c config, p *peer) (result, error) {
 	if e := end(); err == nil {
 		err = e
 	}
+	p.leave()
 	s.contenders = nil
 	runtime.GC()
 	return r, err

@@ -84,31 +84,71 @@ func (p *peer) stop() {
 	p.cmd.Wait()
 }
 
+// leave has the other process leave the arena it is in.
+func (p *peer) leave() { p.send(job{remote: remote{leaving, "-", "-"}}) }
+
+const leaving = "leave"
+
+// visitor is the other process. It stays attached from round to round: the pages of
+// a new mapping are mapped one by one as they are touched, which costs more than all
+// that is to be measured.
+type visitor struct {
+	a  *arena.Arena
+	in string // name of the arena, empty: none
+}
+
 // serve is the other process.
 func serve(in io.Reader, out io.Writer) error {
 	jobs := bufio.NewReader(in)
+	var v visitor
 	for {
 		var j job
 		_, err := fmt.Fscanln(jobs, &j.kind, &j.arena, &j.object, &j.n, &j.insert, &j.round)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return v.leave()
 		}
 		if err == nil {
-			err = j.do(jobs, out)
+			err = v.do(&j, jobs, out)
 		}
 		if err != nil {
-			return fmt.Errorf("other process: %w", err)
+			return fmt.Errorf("other process: %w", errors.Join(err, v.leave()))
 		}
 	}
 }
 
-// do attaches, warms up what can be, and works when told.
-func (j *job) do(in io.Reader, out io.Writer) (err error) {
-	a, err := arena.Open(j.arena, nil)
-	if err != nil {
+func (v *visitor) do(j *job, in io.Reader, out io.Writer) error {
+	if j.kind == leaving {
+		return v.leave()
+	}
+	if err := v.enter(j.arena); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.Close()) }()
+	return j.do(v.a, in, out)
+}
+
+func (v *visitor) enter(name string) (err error) {
+	if v.in == name {
+		return nil
+	}
+	if err := v.leave(); err != nil {
+		return err
+	}
+	if v.a, err = arena.Open(name, nil); err == nil {
+		v.in = name
+	}
+	return err
+}
+
+func (v *visitor) leave() error {
+	if v.in == "" {
+		return nil
+	}
+	v.in = ""
+	return v.a.Close()
+}
+
+// do warms up what can be, and works when told.
+func (j *job) do(a *arena.Arena, in io.Reader, out io.Writer) error {
 	pass, end, err := j.attach(a)
 	if err != nil {
 		return err
@@ -140,11 +180,10 @@ func (j *job) attach(a *arena.Arena) (p pass, end func() error, err error) {
 		b, err := newBlocks(a, 1)
 		return b.pass, b.end, err
 	}
-	p, err = j.open(a)
-	return p, func() error { return nil }, err
+	return j.open(a)
 }
 
-func (j *job) open(a *arena.Arena) (pass, error) {
+func (j *job) open(a *arena.Arena) (pass, func() error, error) {
 	keys := lookupKeys(j.n)
 	switch j.object {
 	case "typed":
@@ -153,19 +192,19 @@ func (j *job) open(a *arena.Arena) (pass, error) {
 		return map[string]pass{
 			"load": t.load, "loadInto": t.loadInto, "fetch": t.fetch, "insert": t.insert, "insertAll": t.insertAll,
 			"50/50": t.mixed(2), "95/5": t.mixed(20), "churn": t.churn,
-		}[j.kind], err
+		}[j.kind], m.Close, err
 	case "bytes":
 		m, err := hashmap.Open[string, []byte](a, j.object, nil)
 		b := &bytesMap{keys, m}
 		return map[string]pass{
 			"load": b.load, "insert": b.insert, "50/50": b.mixed(2), "95/5": b.mixed(20), "churn": b.churn,
-		}[j.kind], err
+		}[j.kind], m.Close, err
 	case "counter":
 		c, err := value.OpenCounter(a, j.object)
-		return adding(c), err
+		return adding(c), c.Close, err
 	case "value":
 		v, err := value.Open[uint64](a, j.object)
-		return loading(v), err
+		return loading(v), v.Close, err
 	}
-	return nil, fmt.Errorf("unknown object %q", j.object)
+	return nil, nil, fmt.Errorf("unknown object %q", j.object)
 }

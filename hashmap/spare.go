@@ -1,10 +1,12 @@
 package hashmap
 
 import (
-	"fmt"
+	"math/bits"
 
 	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
+	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
 
@@ -43,66 +45,186 @@ func (t *table) kindFor(size uint64) uint64 {
 	if size > t.mostSpare {
 		return 0
 	}
-	class, ok := t.floor.Pages.ClassFor(size)
-	if !ok {
-		return 0
-	}
-	return uint64(class+1) << offsetBits
+	return uint64(t.kinds[(size+7)/8%uint64(len(t.kinds))]) << offsetBits
 }
 
-// spareFor is kindFor, if the stripe of a hash has such a spare; else 0.
-func (t *table) spareFor(h, size uint64) uint64 {
-	kind := t.kindFor(size)
-	if t.stripe(t.stripeAt(h)).spare.Load()&^offsetMask != kind {
-		return 0
+// setKinds fills in what kindFor answers.
+func (t *table) setKinds() {
+	t.mostSpare = min(mostSpare, uint64(t.slab.MaxSize())/spareShare/t.plan.stripes())
+	for i := range t.kinds {
+		if class, ok := t.floor.Pages.ClassFor(uint64(i) * 8); ok {
+			t.kinds[i] = uint8(class + 1)
+		}
 	}
-	return kind
 }
 
-// overwrite is a write over an entry, in the spare of its stripe.
+// overwrite is a write over an entry, into the spare of its stripe. It is the write
+// that a map sees most. What a guard does for all writes is done here for this one, and
+// nothing that it does not need: a write is waited for by the next one as long as its
+// instructions take, so their number counts twice. Whatever is out of the ordinary is
+// left to a guard: begin says no.
 type overwrite struct {
-	guard
-	op    slab.Op
-	ref   uint64 // of the spare
-	begun bool   // op is to be ended
-	held  bool   // the lock is to be given back
+	t       *table
+	op      slab.Op
+	stripe  *stripe
+	off     uint64 // of the stripe
+	kind    uint64 // high bits of the word of the spare
+	version *psync.Word64
+	slot    *psync.Word64
+	bucket  uint64 // its offset, that of its version
+	slotAt  uint64 // offset of the slot
+	old     uint64 // what the slot holds
+	ref     uint64 // of the spare
+	row     uint64 // of a map with a limit: offset of the bucket's row
+	begun   bool   // op is to be ended
+	held    bool   // the stripe's lock is ours
+	half    bool   // a change was begun and not ended
+	done    bool   // something was changed
 }
 
-// overwrite begins a write of so many bytes over the entry of a key, with a spare of
-// the kind. True: both are there, the stripe is locked, and the block at w.ref is to be
-// filled and linked. The caller ends w in any case.
-func (t *table) overwrite(w *overwrite, kind, size uint64, key mem.Ptr, n, h uint64) (ok bool, err error) {
+// hasSpare reports whether there is a spare for a write over the entry of a key.
+func (t *table) hasSpare(n, h, size uint64) bool {
+	kind := t.kindFor(entryHeader + pad8(n) + size)
+	return kind != 0 && t.stripe(t.stripeAt(h)).spare.Load()&^offsetMask == kind
+}
+
+// overwrite begins a write of a value of so many bytes over that of a key, which has as
+// many, if there is a spare for that. Then the stripe is locked, and the spare, at w.ref,
+// is to be filled and committed. The caller ends w in any case.
+func (t *table) overwrite(w *overwrite, key mem.Ptr, n, h, size uint64) bool {
 	t.tend()
-	if w.op, err = t.slab.Begin(); err != nil {
-		return false, err
+	op, err := t.slab.Begin()
+	if err != nil {
+		return false
 	}
-	w.begun = true
-	if err := t.lock(h, &w.guard); err != nil {
-		return false, err
+	off, kind := t.stripeAt(h), t.kindFor(entryHeader+pad8(n)+size)
+	s := t.stripe(off)
+	w.t, w.op, w.off, w.stripe, w.kind, w.begun = t, op, off, s, kind, true
+	if t.dead() || !s.lock.TryLock(t.floor.Owner) && t.lockSlow(off) != nil {
+		return false
 	}
 	w.held = true
-	at, err := w.locate(key, n, h)
-	word := w.stripe.spare.Load()
-	if err != nil || at.old == 0 || word&^offsetMask != kind {
-		return false, err
+	if t.rings != nil {
+		w.hear(h)
 	}
-	if w.kept = w.kindOf(at.old); w.kept == 0 {
-		return false, nil
-	}
-	if w.ref = word & offsetMask; !t.reaches(w.ref, size) && !t.within(w.ref, size) {
-		return false, fmt.Errorf("hashmap %q: %w: the spare block of %d bytes at %#x lies outside the data area", t.object.Name(), ErrCorrupt, size, w.ref)
-	}
-	return true, nil
+	word := s.spare.Load()
+	w.ref = word & offsetMask
+	return kind != 0 && word&^offsetMask == kind && t.plain(w.ref, n) && w.find(key, n, h, n|size<<32)
 }
 
-// end gives back what overwrite has taken.
+// plain reports whether an entry at off, with a key of n bytes, and without its value
+// if that is a []byte, lies plainly within what was verified.
+func (t *table) plain(off, n uint64) bool { return off >= t.low && off&7 == 0 && off+n < t.end.Load() }
+
+// find finds the entry that is to be written over: one that lives, and has the same
+// lengths.
+func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
+	t := w.t
+	d := t.dir.Load()
+	s := tree.Parse(d.Word(h).Load())
+	if t.version.Load() != d.Version || s.Depth < t.plan.stripeBits || s.Off&(bucketSize-1) != 0 {
+		return false
+	}
+	i, end := homeOf(h, s.Buckets), t.end.Load()
+	for range min(s.Buckets, t.reach) {
+		at := s.Bucket(i)
+		if at < t.low || at >= end {
+			return false
+		}
+		p := t.base.Add(at)
+		b := mem.Cast[bucket](p)
+		tags := b.tags.Load()
+		for match := matches(tags, h); match != 0; match &= match - 1 {
+			slot := slotsOff + uint64(bits.TrailingZeros64(match))&^7
+			w.slot = mem.Cast[psync.Word64](p.Add(slot))
+			if w.old = w.slot.Load(); (w.old^h)>>offsetBits == 0 && t.isEntry(w.old&offsetMask, key, n, lengths) {
+				w.version, w.bucket, w.slotAt = &b.version, at, at+slot
+				return t.plan.limit == 0 || w.findRow(&s, i)
+			}
+		}
+		if tags < overflowed {
+			return false
+		}
+		i = next(&s, i)
+	}
+	return false
+}
+
+// isEntry reports whether there plainly is an entry of the key and the lengths at off,
+// which has not expired.
+func (t *table) isEntry(off uint64, key mem.Ptr, n, lengths uint64) bool {
+	if !t.plain(off, n) {
+		return false
+	}
+	e := t.base.Add(off)
+	if mem.Load64(e) != lengths || t.expired(e) {
+		return false
+	}
+	if text := e.Add(entryHeader); n-8 <= 8 {
+		return (mem.Load64(text)^mem.Load64(key))|(mem.Load64(text.Add(n-8))^mem.Load64(key.Add(n-8))) == 0
+	}
+	return equalBytes(key, e.Add(entryHeader), n)
+}
+
+// commit has the key lead to the spare, which was filled, and the stripe keep the old
+// block. These are the stores of guard.apply.
+func (w *overwrite) commit(h uint64) {
+	s, r := w.stripe, w.op.Record
+	c := intent.Change{
+		Lock: w.off, Target: w.slotAt, Old: w.old, New: w.ref | slotBits(h)<<offsetBits, Version: w.bucket,
+		Count: w.off + spareOff, After: w.old&offsetMask | w.kind,
+	}
+	if w.row != 0 {
+		w.use()
+	}
+	w.half, w.done = true, true
+	beginChange(&s.changes)
+	r.Trade(&c)                                  // survivor: rolls back
+	w.slot.StoreRelease(c.New)                   // survivor: rolls forward
+	w.version.StoreRelease(w.version.Load() + 1) // survivor: raises it once more
+	s.spare.StoreRelease(c.After)                // survivor: stores the same
+	s.end()
+	r.Close() // survivor: nothing to mend
+	w.half = false
+}
+
+// end gives back what overwrite has taken; for mending, if a panic cut commit short.
 func (w *overwrite) end() {
-	if w.held {
-		w.unlock()
+	switch {
+	case !w.held:
+	case w.half:
+		w.stripe.lock.Abandon()
+	default:
+		if w.stripe.lock.Unlock(); w.done {
+			w.t.ring()
+		}
 	}
 	if w.begun {
 		w.op.End()
 	}
+}
+
+// hear has the stripe hear what was gathered for it, as lock does.
+//
+//go:noinline
+func (w *overwrite) hear(h uint64) {
+	if g := (guard{t: w.t, lock: w.off, off: w.off, stripe: w.stripe}); g.enter(h) == nil {
+		g.hear()
+	}
+}
+
+// findRow finds the row of bucket i.
+func (w *overwrite) findRow(s *tree.Segment, i uint64) bool {
+	w.row = s.Off + tree.Size(s.Buckets) + i*rowSize
+	return w.row < w.t.end.Load()
+}
+
+// use counts the write as a use of the entry.
+//
+//go:noinline
+func (w *overwrite) use() {
+	r, slot := mem.Cast[row](w.t.base.Add(w.row)), (w.slotAt-w.bucket-slotsOff)/8
+	r.setHint(slot, w.stripe.hint(r.hint(slot)&useMask+1))
 }
 
 // trade makes a change one that keeps the old block as the spare of the stripe, if
@@ -112,11 +234,9 @@ func (g *guard) trade(c *intent.Change) bool {
 	if c.Old == 0 || c.New == 0 || g.lock != g.off || word != 0 && (word^c.New)&offsetMask != 0 {
 		return false
 	}
-	kind := g.kept
+	kind := g.kindOf(c.Old)
 	if kind == 0 {
-		if kind = g.kindOf(c.Old); kind == 0 {
-			return false
-		}
+		return false
 	}
 	c.Count, c.After = g.off+spareOff, c.Old&offsetMask|kind
 	return true

@@ -25,12 +25,11 @@ func TestSpare_OfAnotherSize(t *testing.T) {
 	stripe := m.stripe(m.stripeAt(h))
 	spare := stripe.spare.Load()
 	require.NotZero(t, spare)
-	require.Zero(t, m.spareFor(h, 400))
 	var w overwrite
 	defer w.end()
-	ok, err := m.overwrite(&w, m.kindFor(400), 400, key, n, h)
-	require.NoError(t, err)
-	require.False(t, ok)
+	require.False(t, m.overwrite(&w, key, n, h, 400))
+	require.True(t, w.held)
+	require.False(t, m.hasSpare(n, h, 400))
 	require.Equal(t, spare, stripe.spare.Load())
 }
 

@@ -39,11 +39,8 @@ func (m *Map[K, V]) Store(k K, v V) error {
 func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
-	size := entryHeader + pad8(n) + m.sizeOf(v)
-	if kind := m.spareFor(h, size); kind != 0 {
-		if done, err := m.storeOver(kind, size, key, n, h, v, until); done || err != nil {
-			return err
-		}
+	if m.hasSpare(n, h, m.sizeOf(v)) && m.storeOver(key, n, h, v, until) {
+		return nil
 	}
 	for {
 		op, ref, err := m.begin(key, n, v)
@@ -63,14 +60,15 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 }
 
 // storeOver is store over an entry, in the spare of its stripe, if there are both.
-func (m *Map[K, V]) storeOver(kind, size uint64, key mem.Ptr, n, h uint64, v *V, until uint64) (done bool, err error) {
+func (m *Map[K, V]) storeOver(key mem.Ptr, n, h uint64, v *V, until uint64) bool {
 	var w overwrite
 	defer w.end()
-	if done, err = m.overwrite(&w, kind, size, key, n, h); !done {
-		return false, err
+	if !m.overwrite(&w, key, n, h, m.sizeOf(v)) {
+		return false
 	}
 	m.fill(w.ref, key, n, v, until)
-	return true, w.link(&w.op, &w.found, h, w.ref)
+	w.commit(h)
+	return true
 }
 
 // begin starts a write. It reserves a block and fills it with a new entry; with
@@ -274,7 +272,6 @@ type guard struct {
 	half   bool // a change was begun and not ended
 	news   bool // something was changed
 	found  place
-	kept   uint64 // high bits of the word that the replaced block gets as a spare, if that is known; else 0
 }
 
 // lock locks the stripe of a key, mends what a dead holder left, and finds the
@@ -288,8 +285,10 @@ func (t *table) lock(h uint64, g *guard) error {
 	}
 	off := t.stripeAt(h)
 	g.t, g.lock, g.off, g.stripe = t, off, off, t.stripe(off)
-	if err := g.stripe.lock.Lock(t.floor.Owner, func() error { return t.floor.Records.SettleLock(off) }); err != nil {
-		return fmt.Errorf("hashmap %q: %w", t.object.Name(), slab.CloseError(err))
+	if !g.stripe.lock.TryLock(t.floor.Owner) {
+		if err := t.lockSlow(off); err != nil {
+			return err
+		}
 	}
 	if err := g.enter(h); err != nil {
 		g.unlock()
@@ -297,6 +296,17 @@ func (t *table) lock(h uint64, g *guard) error {
 	}
 	if t.rings != nil {
 		g.hear()
+	}
+	return nil
+}
+
+// lockSlow waits for the lock of a stripe, and mends what a dead holder left.
+//
+//go:noinline
+func (t *table) lockSlow(off uint64) error {
+	err := t.stripe(off).lock.Lock(t.floor.Owner, func() error { return t.floor.Records.SettleLock(off) })
+	if err != nil {
+		return fmt.Errorf("hashmap %q: %w", t.object.Name(), slab.CloseError(err))
 	}
 	return nil
 }

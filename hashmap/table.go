@@ -29,33 +29,35 @@ type table struct {
 	tells   bool                     // a read that finds something tells somebody
 
 	// What the rest needs.
-	tree      *tree.Tree
-	maxKey    uint64        // longest key
-	low       uint64        // first offset a block can have
-	limit     atomic.Uint64 // bytes of the segment verified to be there
-	plan      plan
-	stripeOff uint64 // offset in the segment
-	object    *arena.Object
-	slab      *slab.Slab
-	floor     *arena.Floor
-	damage    atomic.Pointer[error] // first damage seen
-	holes     error                 // why values can't be compared; nil: they can
-	crowded   atomic.Uint64         // a hash whose segment is to be split, with bit 0 set; 0: none
-	respite   atomic.Int64          // full segments to pass over, after one could not be split
-	growing   sync.Mutex            // held by the goroutine that splits
-	ending    sync.RWMutex          // held for reading by who takes locks of the map without a record
-	head      *header
-	reach     uint64 // buckets of a chain at most
-	mostSpare uint64 // bytes of the largest spare
-	news      *news
-	rings     *rings // hits to be told; nil: the map has no limit, or is read-only here
-	cell      *cell  // where reads are counted; nil: they are not
-	waits     waits
-	clock     clock
-	purging   sync.Mutex                         // held by the goroutine that purges
-	purged    uint64                             // first hash not yet looked at
-	helps     atomic.Uint64                      // times that the swap lock was found taken
-	keepFor   func(entries uint64) time.Duration // how long an exchange keeps the old content
+	tree       *tree.Tree
+	maxKey     uint64        // longest key
+	low        uint64        // first offset a block can have
+	segmentEnd atomic.Uint64 // where no segment of full size fits any more
+	limit      atomic.Uint64 // bytes of the segment verified to be there
+	plan       plan
+	stripeOff  uint64 // offset in the segment
+	object     *arena.Object
+	slab       *slab.Slab
+	floor      *arena.Floor
+	damage     atomic.Pointer[error] // first damage seen
+	holes      error                 // why values can't be compared; nil: they can
+	crowded    atomic.Uint64         // a hash whose segment is to be split, with bit 0 set; 0: none
+	respite    atomic.Int64          // full segments to pass over, after one could not be split
+	growing    sync.Mutex            // held by the goroutine that splits
+	ending     sync.RWMutex          // held for reading by who takes locks of the map without a record
+	head       *header
+	reach      uint64     // buckets of a chain at most
+	mostSpare  uint64     // bytes of the largest spare
+	kinds      [128]uint8 // one more than the class of an entry of 8 times so many bytes
+	news       *news
+	rings      *rings // hits to be told; nil: the map has no limit, or is read-only here
+	cell       *cell  // where reads are counted; nil: they are not
+	waits      waits
+	clock      clock
+	purging    sync.Mutex                         // held by the goroutine that purges
+	purged     uint64                             // first hash not yet looked at
+	helps      atomic.Uint64                      // times that the swap lock was found taken
+	keepFor    func(entries uint64) time.Duration // how long an exchange keeps the old content
 }
 
 // init fills the table in. What the header says is checked against the size of
@@ -89,7 +91,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	t.dir.Store(&none)
 	t.head = h
 	t.reach = tree.MaxBuckets
-	t.mostSpare = min(mostSpare, uint64(t.slab.MaxSize())/spareShare/t.plan.stripes())
+	t.setKinds()
 	if t.plan.limit != 0 {
 		t.reach = window
 		if t.floor.Pool != nil {
@@ -126,6 +128,7 @@ func (t *table) fit(data uint64) error {
 // verified raises the number of bytes that reads may go to.
 func (t *table) verified(limit uint64) {
 	t.limit.Store(limit)
+	t.segmentEnd.Store(limit - min(limit, t.plan.segmentBytes(tree.MaxBuckets)))
 	t.end.Store(limit - min(limit, max(entryHeader+t.valueSize+7, bucketSize)))
 }
 
@@ -246,8 +249,8 @@ func (t *table) lookAnew() (*tree.Dir, error) {
 // be one.
 func (t *table) segment(word uint64, d *tree.Dir) (s tree.Segment, ok bool) {
 	s = tree.Parse(word)
-	n := t.plan.segmentBytes(s.Buckets)
-	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 && (t.reaches(s.Off, n) || t.within(s.Off, n))
+	return s, s.Buckets != 0 && s.Depth <= d.Bits && s.Off&(bucketSize-1) == 0 &&
+		(s.Off >= t.low && s.Off < t.segmentEnd.Load() || t.within(s.Off, t.plan.segmentBytes(s.Buckets)))
 }
 
 func (t *table) bucket(s *tree.Segment, i uint64) *bucket {

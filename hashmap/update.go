@@ -497,9 +497,8 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
 	first := initial + delta
-	size := entryHeader + pad8(n) + m.valueSize
-	if kind := m.spareFor(h, size); kind != 0 {
-		if sum, done, err := addOver(m, kind, size, key, n, h, delta, first, until); done || err != nil {
+	if m.hasSpare(n, h, m.valueSize) {
+		if sum, done, err := addOver(m, key, n, h, delta, first, until); done {
 			return sum, err
 		}
 	}
@@ -521,20 +520,17 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 }
 
 // addOver is addTo over an entry, in the spare of its stripe, if there are both.
-func addOver[K comparable, N Integer](m *Map[K, N], kind, size uint64, key mem.Ptr, n, h uint64, delta, first N, until uint64) (sum N, done bool, err error) {
+func addOver[K comparable, N Integer](m *Map[K, N], key mem.Ptr, n, h uint64, delta, first N, until uint64) (sum N, done bool, err error) {
 	var w overwrite
 	defer w.end()
-	if done, err = m.overwrite(&w, kind, size, key, n, h); !done {
-		return 0, false, err
+	if !m.overwrite(&w, key, n, h, m.valueSize) {
+		return 0, false, nil
 	}
 	m.fill(w.ref, key, n, &first, until)
-	if sum, err = addAt(m, &w.found, n, w.ref, delta, first); err == nil {
-		err = w.link(&w.op, &w.found, h, w.ref)
+	if sum, err = addAt(m, &place{old: w.old, live: true}, n, w.ref, delta, first); err == nil {
+		w.commit(h)
 	}
-	if err != nil {
-		return 0, false, err
-	}
-	return sum, true, nil
+	return sum, true, err
 }
 
 // add links the entry at ref, whose value is first, or with the sum for a value.

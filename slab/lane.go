@@ -10,6 +10,7 @@ import (
 // to allocate.
 type lane struct {
 	record int
+	own    *intent.Record
 	second *intent.Record // of a second block of the operation; nil: none
 	nested int            // its index
 	search pages.Search

@@ -25,9 +25,20 @@ type Op struct {
 // Begin starts an operation. It waits while too many are in flight in this
 // process.
 func (s *Slab) Begin() (Op, error) {
-	if s.f.Pool == nil {
+	p := s.f.Pool
+	if p == nil {
 		return Op{}, arena.ErrReadOnly
 	}
+	i := p.Prefer()
+	if !p.TryTake(i) {
+		return s.beginSlow()
+	}
+	l := &s.lanes[i]
+	return Op{s: s, Record: l.own, lane: l}, nil
+}
+
+//go:noinline
+func (s *Slab) beginSlow() (Op, error) {
 	r, i, ok := s.f.Pool.Take()
 	if !ok {
 		return Op{}, arena.ErrClosed
@@ -99,6 +110,15 @@ func (o *Op) ReserveZeroed(n uint64) (uint64, error) {
 
 // End ends the operation. A block that was reserved and not published is freed.
 func (o *Op) End() {
+	if l := o.lane; l.second != nil || !l.freed.Empty() || o.Record.Open() {
+		o.endSlow()
+	} else {
+		o.s.f.Pool.Give(l.record)
+	}
+}
+
+//go:noinline
+func (o *Op) endSlow() {
 	l := o.lane
 	if l.second != nil {
 		o.endSecond()
@@ -107,7 +127,7 @@ func (o *Op) End() {
 		o.s.f.Pool.Lose(l.record)
 		return
 	}
-	if l.freed.Blocks() != 0 {
+	if !l.freed.Empty() {
 		o.s.keep(l, &l.freed)
 		l.freed = pages.Round{}
 	}
@@ -136,7 +156,7 @@ func (o *Op) Free(ref uint64) error { return o.s.free(o.lane, ref) }
 // record is closed. The next operation may be given it.
 func (o *Op) Settle(ref uint64) {
 	// It is in use: nobody else unlinks it, since we hold the lock.
-	if o.lane.freed.Blocks() != 0 {
+	if !o.lane.freed.Empty() {
 		o.s.f.Pages.Hint(o.lane.freed.Page()) // one is enough for us
 	}
 	_ = o.s.f.Pages.FreeRound(ref, &o.lane.freed)

@@ -45,10 +45,11 @@ func newSlab(a *arena.Arena, f *arena.Floor) *Slab {
 		if f.Owner == nil {
 			continue
 		}
+		l.own = f.Records.Record(s.me.Slot(), i)
 		// Processes start their search at different places, so that they do
 		// not meet on the same pages.
 		l.search = pages.Search{
-			Me: s.me, At: f.Records.Record(s.me.Slot(), i).Inside(),
+			Me: s.me, At: l.own.Inside(),
 			Home:  uint64(s.me.Slot()) * 37,
 			Rotor: uint64(s.me.Slot())*1021 + uint64(i)*257,
 		}
@@ -94,7 +95,7 @@ func (s *Slab) free(l *lane, ref uint64) error {
 	n := len(l.pending)
 	l.pending = append(l.pending, pages.Round{})
 	err := s.f.Pages.FreeRound(ref, &l.pending[n])
-	if l.pending[n].Blocks() == 0 {
+	if l.pending[n].Empty() {
 		l.pending = l.pending[:n]
 	}
 	return err
@@ -146,7 +147,7 @@ func (s *Slab) hand(r *intent.Record, l *lane, m *magazine, c pages.Chamber) uin
 	c.Mark()       // survivor: frees the block that the record names
 	s.f.Pages.LeaveRound(round, l.search.At)
 	s.count(l, round.Class())
-	if m.blocks--; round.Blocks() == 0 {
+	if m.blocks--; round.Empty() {
 		m.rounds = m.rounds[:len(m.rounds)-1]
 	}
 	return c.Off

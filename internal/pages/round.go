@@ -24,6 +24,9 @@ func (r *Round) Page() uint64 { return r.page }
 // Blocks returns how many blocks are left in the round.
 func (r *Round) Blocks() int { return onesIn(r.bits) }
 
+// Empty reports whether no block is left in the round.
+func (r *Round) Empty() bool { return r.bits == 0 }
+
 // Chamber is a block that was chosen from a round, by one who is in its page.
 type Chamber struct {
 	Off         uint64
@@ -54,15 +57,13 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
 
 // Choose chooses the next block of a round whose page we are in.
 func (t *Table) Choose(r *Round) Chamber {
-	e, c := t.entry(r.page), &t.types.classes[r.class]
+	c := &t.types.classes[r.class]
 	i := lowest(r.bits)
 	r.bits &= r.bits - 1
-	ch := Chamber{Off: t.pageOff(r.page) + c.Head + (uint64(r.word)*64+i)*c.Size, used: &e.used, freed: &e.freed, bit: 1 << i}
-	if c.Head != 0 {
-		ch.used, ch.freed = t.bits(r.page, c, uint64(r.word))
-	}
-	t.unpoison(ch.Off, c.Size)
-	return ch
+	off := t.pageOff(r.page) + c.Head + (uint64(r.word)*64+i)*c.Size
+	used, freed := t.bits(r.page, c, uint64(r.word))
+	t.unpoison(off, c.Size)
+	return Chamber{Off: off, used: used, freed: freed, bit: 1 << i}
 }
 
 // entries is how often Next tries to enter a page that somebody else is in. He
@@ -131,9 +132,12 @@ func (t *Table) FreeRound(off uint64, r *Round) error {
 // Names reports whether one of the offsets is that of a block of the round.
 func (t *Table) Names(r *Round, offs []uint64) bool {
 	c := &t.types.classes[r.class]
-	start := t.pageOff(r.page) + c.Head
+	start, end := t.pageOff(r.page)+c.Head, t.pageOff(r.page+1)
 	for _, off := range offs {
-		if i := (off - start) / c.Size; off >= start && off < t.pageOff(r.page+1) && i/64 == uint64(r.word) && r.bits>>(i%64)&1 != 0 {
+		if off < start || off >= end {
+			continue // nearly always: no division
+		}
+		if i := (off - start) / c.Size; i/64 == uint64(r.word) && r.bits>>(i%64)&1 != 0 {
 			return true
 		}
 	}
