@@ -79,10 +79,12 @@ func (s *section) measure(c config, p *peer) (result, error) {
 			}
 		}
 	}
+	if err == nil { // else the other process may be gone
+		err = p.leave()
+	}
 	if e := end(); err == nil {
 		err = e
 	}
-	p.leave()
 	s.contenders = nil
 	runtime.GC()
 	return r, err

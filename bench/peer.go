@@ -84,17 +84,22 @@ func (p *peer) stop() {
 	p.cmd.Wait()
 }
 
-// leave has the other process leave the arena it is in.
-func (p *peer) leave() { p.send(job{remote: remote{leaving, "-", "-"}}) }
+// leave has the other process leave the arena it is in, with all that it has there
+// given back.
+func (p *peer) leave() error {
+	p.send(job{remote: remote{leaving, "-", "-"}})
+	return p.ready()
+}
 
 const leaving = "leave"
 
 // visitor is the other process. It stays attached from round to round: the pages of
 // a new mapping are mapped one by one as they are touched, which costs more than all
-// that is to be measured.
+// that is to be measured. So does it keep its blocks.
 type visitor struct {
-	a  *arena.Arena
-	in string // name of the arena, empty: none
+	a      *arena.Arena
+	in     string // name of the arena, empty: none
+	blocks *blocks
 }
 
 // serve is the other process.
@@ -118,12 +123,18 @@ func serve(in io.Reader, out io.Writer) error {
 
 func (v *visitor) do(j *job, in io.Reader, out io.Writer) error {
 	if j.kind == leaving {
-		return v.leave()
+		err := v.leave()
+		fmt.Fprintln(out, "ready")
+		return err
 	}
 	if err := v.enter(j.arena); err != nil {
 		return err
 	}
-	return j.do(v.a, in, out)
+	pass, end, err := v.open(j)
+	if err != nil {
+		return err
+	}
+	return j.do(pass, end, in, out)
 }
 
 func (v *visitor) enter(name string) (err error) {
@@ -143,16 +154,30 @@ func (v *visitor) leave() error {
 	if v.in == "" {
 		return nil
 	}
-	v.in = ""
-	return v.a.Close()
+	var err error
+	if v.blocks != nil {
+		err = v.blocks.end()
+	}
+	err = errors.Join(err, v.a.Close())
+	*v = visitor{}
+	return err
+}
+
+// open opens the object and returns what is done with it, and at the end of the round.
+func (v *visitor) open(j *job) (p pass, end func() error, err error) {
+	if j.object != "slab" {
+		return j.open(v.a)
+	}
+	if v.blocks == nil {
+		if v.blocks, err = newBlocks(v.a, 1); err != nil {
+			return nil, nil, err
+		}
+	}
+	return v.blocks.pass, func() error { return nil }, nil
 }
 
 // do warms up what can be, and works when told.
-func (j *job) do(a *arena.Arena, in io.Reader, out io.Writer) error {
-	pass, end, err := j.attach(a)
-	if err != nil {
-		return err
-	}
+func (j *job) do(pass pass, end func() error, in io.Reader, out io.Writer) error {
 	if !j.insert {
 		forTime(pass, 1, sequence(j.n, 1), j.round/2)
 	}
@@ -167,20 +192,11 @@ func (j *job) do(a *arena.Arena, in io.Reader, out io.Writer) error {
 	} else {
 		ns, _ = forTime(pass, 1, sequence(j.n, 1), j.round)
 	}
-	if err := end(); err != nil { // before the result: whoever reads it may look at the arena
+	if err := end(); err != nil { // before the result: whoever reads it may remove the object
 		return err
 	}
-	_, err = fmt.Fprintln(out, ns)
+	_, err := fmt.Fprintln(out, ns)
 	return err
-}
-
-// attach opens the object and returns what is done with it, and at the end.
-func (j *job) attach(a *arena.Arena) (p pass, end func() error, err error) {
-	if j.object == "slab" {
-		b, err := newBlocks(a, 1)
-		return b.pass, b.end, err
-	}
-	return j.open(a)
 }
 
 func (j *job) open(a *arena.Arena) (pass, func() error, error) {

@@ -49,8 +49,8 @@ const (
 	// hoard is how many bytes of one class a lane keeps at most, small how many
 	// blocks it keeps in any case, and share the part of the arena that bounds
 	// it: others come to it only when they find nothing else.
-	hoard = 256 << 10
-	share = 1 << 9
+	hoard = 2 << 20
+	share = 1 << 7
 	few   = 8
 	// mostPending is how many freed blocks a lane keeps before it looks which of
 	// them no record names any more.

@@ -46,6 +46,7 @@ type Search struct {
 	At *psync.Word64
 
 	Home  uint64 // hint word to look for free pages from on
+	begun bool   // there is a chunk there that this search has begun
 	Rotor uint64 // page to begin with
 	kind  int    // of the hints
 	want  int    // class
@@ -156,25 +157,63 @@ func (t *Table) Return(s *Search, p uint64, class int) {
 	t.setHint(s.kind, p)
 }
 
-// TakeFree takes a free page and cuts it for the class. Each process goes on from
-// where it was, and begins at a place of its own: the entries of two neighbouring
-// pages share a cache line.
+// TakeFree takes a free page and cuts it for the class. Each search goes on from
+// where it was, and, in an arena that is not small, from a chunk of 64 pages that
+// nobody has begun: the entries of neighbouring pages share cache lines, and two
+// processes that take turns in a chunk would pass these to and fro at every
+// allocation and every free, for as long as the pages live.
 func (t *Table) TakeFree(s *Search, class int) (uint64, bool) {
 	words := (t.Pages() + 63) / 64
+	if words < manyChunks || s.begun {
+		if p, ok := t.takeFreeAt(s, s.Home%words, class); ok {
+			return p, true
+		}
+	}
+	if words >= manyChunks {
+		t.goToWhole(s, words)
+		s.begun = true
+	}
 	for n := uint64(0); n < words; n++ {
 		at := (s.Home + n) % words
-		group, i := at/64, at%64
-		sum := t.summary(HintFree, group)
-		if sum.Load() == 0 {
-			n += min(64-i, words-at) - 1 // none in this group
+		if t.summary(HintFree, at/64).Load() == 0 {
+			n += min(64-at%64, words-at) - 1 // none in this group
 			continue
 		}
-		leaf := t.leaf(HintFree, group, i)
-		for w := leaf.Load(); w != 0; w &= w - 1 {
-			if p := at*64 + lowest(w); t.takeFree(s, sum, leaf, i, p, class) {
-				s.Home = at
-				return p, true
-			}
+		if p, ok := t.takeFreeAt(s, at, class); ok {
+			return p, true
+		}
+	}
+	return None, false
+}
+
+const (
+	// manyChunks is how many chunks an arena has in which a search leaves those that
+	// others have begun to them: in a smaller one they would be too few for runs.
+	manyChunks = 64
+	// chunkLooks is how many chunks are looked at.
+	chunkLooks = 32
+)
+
+// goToWhole has the search go on at a chunk all of whose pages are free, if there is
+// one not far ahead.
+func (t *Table) goToWhole(s *Search, words uint64) {
+	for n := range uint64(chunkLooks) {
+		at := (s.Home + n) % words
+		if t.leaf(HintFree, at/64, at%64).Load() == ^uint64(0) {
+			s.Home = at
+			return
+		}
+	}
+}
+
+// takeFreeAt takes a free page of the chunk that one hint word is for.
+func (t *Table) takeFreeAt(s *Search, at uint64, class int) (uint64, bool) {
+	group, i := at/64, at%64
+	sum, leaf := t.summary(HintFree, group), t.leaf(HintFree, group, i)
+	for w := leaf.Load(); w != 0; w &= w - 1 {
+		if p := at*64 + lowest(w); t.takeFree(s, sum, leaf, i, p, class) {
+			s.Home = at
+			return p, true
 		}
 	}
 	return None, false

@@ -239,3 +239,37 @@ func TestFree_OneWins(t *testing.T) {
 		a.collect(t, p, of64)
 	}
 }
+
+// Two who take free pages at the same time do not do so in one chunk, if there are
+// many; and when none is whole any more, every page is taken all the same.
+func TestTakeFree_Chunks(t *testing.T) {
+	const n = 64*manyChunks + 10
+	a := newTable(t, 12, n, n)
+	b := a.other(1)
+	owner := make(map[uint64]*attach)
+	for range 300 {
+		for _, who := range []*attach{a, b} {
+			p := who.page(t, of64)
+			if had := owner[p/64]; had != nil {
+				require.Same(t, had, who, "page %d lies in a chunk of the other", p)
+			}
+			owner[p/64] = who
+		}
+	}
+	for range n - 2*300 {
+		b.page(t, of64)
+	}
+	_, ok := a.TakeFree(&a.find, of64)
+	require.False(t, ok)
+}
+
+// In a small arena pages are taken in order, so that the others stay together for
+// runs.
+func TestTakeFree_Small(t *testing.T) {
+	a := newTable(t, 12, 64*(manyChunks-1), 64*(manyChunks-1))
+	b := a.other(1)
+	for i := range uint64(100) {
+		require.Equal(t, 2*i, a.page(t, of64))
+		require.Equal(t, 2*i+1, b.page(t, of64))
+	}
+}
