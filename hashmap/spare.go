@@ -82,10 +82,15 @@ type overwrite struct {
 	done    bool   // something was changed
 }
 
-// hasSpare reports whether there is a spare for a write over the entry of a key.
+// hasSpare reports whether there is a spare for a write over the entry of a key, and
+// may be such an entry: a key that is not there seldom has its tag in its home.
 func (t *table) hasSpare(n, h, size uint64) bool {
 	kind := t.kindFor(entryHeader + pad8(n) + size)
-	return kind != 0 && t.stripe(t.stripeAt(h)).spare.Load()&^offsetMask == kind
+	if kind == 0 || t.stripe(t.stripeAt(h)).spare.Load()&^offsetMask != kind {
+		return false
+	}
+	tags, b := t.touchBucket(h)
+	return b != nil && (matches(tags, h) != 0 || tags >= overflowed)
 }
 
 // overwrite begins a write of a value of so many bytes over that of a key, which has as
