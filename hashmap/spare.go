@@ -58,11 +58,12 @@ func (t *table) setKinds() {
 	}
 }
 
-// overwrite is a write over an entry, into the spare of its stripe. It is the write
-// that a map sees most. What a guard does for all writes is done here for this one, and
-// nothing that it does not need: a write is waited for by the next one as long as its
-// instructions take, so their number counts twice. Whatever is out of the ordinary is
-// left to a guard: begin says no.
+// overwrite is a write over an entry, into the spare of its stripe: the write that most
+// maps see most. What a guard does for all writes is done here for this one, with the
+// same stores in the same order, and nothing that it does not need. A processor has some
+// four hundred instructions under way: what a write takes beyond that, it does not share
+// with the cache misses of the next one. Whatever is out of the ordinary is left to a
+// guard, who also says what is wrong.
 type overwrite struct {
 	t       *table
 	op      slab.Op
@@ -102,8 +103,8 @@ func (t *table) overwrite(w *overwrite, key mem.Ptr, n, h, size uint64) bool {
 	if err != nil {
 		return false
 	}
-	off, kind := t.stripeAt(h), t.kindFor(entryHeader+pad8(n)+size)
-	s := t.stripe(off)
+	off, need := t.stripeAt(h), entryHeader+pad8(n)+size
+	s, kind := t.stripe(off), t.kindFor(need)
 	w.t, w.op, w.off, w.stripe, w.kind, w.begun = t, op, off, s, kind, true
 	if t.dead() || !s.lock.TryLock(t.floor.Owner) && t.lockSlow(off) != nil {
 		return false
@@ -114,12 +115,8 @@ func (t *table) overwrite(w *overwrite, key mem.Ptr, n, h, size uint64) bool {
 	}
 	word := s.spare.Load()
 	w.ref = word & offsetMask
-	return kind != 0 && word&^offsetMask == kind && t.plain(w.ref, n) && w.find(key, n, h, n|size<<32)
+	return kind != 0 && word&^offsetMask == kind && t.reaches(w.ref, need) && w.find(key, n, h, n|size<<32)
 }
-
-// plain reports whether an entry at off, with a key of n bytes, and without its value
-// if that is a []byte, lies plainly within what was verified.
-func (t *table) plain(off, n uint64) bool { return off >= t.low && off&7 == 0 && off+n < t.end.Load() }
 
 // find finds the entry that is to be written over: one that lives, and has the same
 // lengths.
@@ -158,7 +155,7 @@ func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
 // isEntry reports whether there plainly is an entry of the key and the lengths at off,
 // which has not expired.
 func (t *table) isEntry(off uint64, key mem.Ptr, n, lengths uint64) bool {
-	if !t.plain(off, n) {
+	if off < t.low || off&7 != 0 || off+n >= t.end.Load() {
 		return false
 	}
 	e := t.base.Add(off)

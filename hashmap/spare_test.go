@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -31,6 +32,36 @@ func TestSpare_OfAnotherSize(t *testing.T) {
 	require.True(t, w.held)
 	require.False(t, m.hasSpare(n, h, 400))
 	require.Equal(t, spare, stripe.spare.Load())
+}
+
+// A spare that a damaged word says to lie at the end of the segment is not written to:
+// nothing is beyond it that is ours.
+func TestSpare_AtTheEnd(t *testing.T) {
+	a := shmtest.Heap(t, &arena.Options{Size: 256 << 10, MaxSize: 1 << 20, Processes: 4, Objects: 8}, shmtest.Unchecked)
+	m, err := Create[string, []byte](a, "m", nil)
+	require.NoError(t, err)
+	v := make([]byte, 400)
+	for i := range v {
+		v[i] = 1
+	}
+	for range 3 {
+		require.NoError(t, m.Store("k", v))
+	}
+	key, n := m.key(new("k"))
+	h := hashKey(key, n, &m.secrets)
+	spare, limit := &m.stripe(m.stripeAt(h)).spare, m.limit.Load()
+	kind := spare.Load() &^ offsetMask
+	require.NotZero(t, kind)
+	for before := uint64(8); before <= 512; before += 8 {
+		spare.Store(kind | (limit - before))
+		require.NoError(t, m.Store("k", v))
+		if before >= 16+8+400 {
+			break // from here on it could be one
+		}
+	}
+	for off := limit; off < limit+512; off++ {
+		require.Zero(t, mem.Load8(m.base.Add(off)))
+	}
 }
 
 // Values of many sizes, over each other: no block is written that is too small.
