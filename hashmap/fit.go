@@ -38,8 +38,8 @@ func Plan(o *arena.Options, entries int, keyBytes, valueBytes uint64) (slab.Fit,
 	if entries < 1 || entries > mostEntries {
 		return slab.Fit{}, fmt.Errorf("hashmap: plan for %d entries: want 1 to %d", entries, mostEntries)
 	}
-	if keyBytes > keyLimit || valueBytes > 1<<32-1 {
-		return slab.Fit{}, fmt.Errorf("hashmap: plan: %w: key of %d bytes, value of %d; want at most %d and %d", ErrTooLarge, keyBytes, valueBytes, keyLimit, uint32(1<<32-1))
+	if keyBytes > keyLimit || valueBytes > mostValue {
+		return slab.Fit{}, fmt.Errorf("hashmap: plan: %w: key of %d bytes, value of %d; want at most %d and %d", ErrTooLarge, keyBytes, valueBytes, keyLimit, mostValue)
 	}
 	var given arena.Options
 	if o != nil {

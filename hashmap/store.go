@@ -80,14 +80,28 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 		}
 		return op, 0, err
 	}
-	if err = m.checkSizes(n, m.sizeOf(v)); err != nil {
+	size := m.sizeOf(v)
+	if n > m.maxKey || size > mostValue || m.dead() {
+		if err = m.checkSizes(n, size); err == nil {
+			err = m.err()
+		}
 		return op, 0, err
 	}
 	m.tend()
-	if err = m.prepare(key, n); err != nil {
+	if m.plan.limit != 0 {
+		if err = m.prepare(key, n); err != nil {
+			return op, 0, err
+		}
+	}
+	if op, err = m.slab.Begin(); err != nil {
 		return op, 0, err
 	}
-	return m.reserve(key, n, v, true)
+	if ref, err = op.Reserve(entryHeader + pad8(n) + size); err != nil {
+		op.End()
+		return m.reserve(key, n, v, true)
+	}
+	m.fill(ref, key, n, v, m.usual())
+	return op, ref, nil
 }
 
 // sizeOf returns the bytes of a value.
@@ -103,7 +117,6 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 // built.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
 	size := m.sizeOf(v)
-	kind := m.kindFor(entryHeader + pad8(n) + size)
 	for try, scraped := 0, 0; ; {
 		if op, err = m.slab.Begin(); err != nil {
 			return op, 0, err
@@ -115,7 +128,7 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if m.scrape(&scraped, kind, evict) {
+		if m.scrape(&scraped, m.kindFor(entryHeader+pad8(n)+size), evict) {
 			continue
 		}
 		if evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
@@ -168,9 +181,9 @@ func (t *table) scrape(tries *int, kind uint64, old bool) bool {
 }
 
 func (t *table) checkSizes(n, size uint64) error {
-	if n > t.maxKey || size > 1<<32-1 {
+	if n > t.maxKey || size > mostValue {
 		return fmt.Errorf("hashmap %q: %w: key of %d bytes, value of %d; want at most %d and %d",
-			t.object.Name(), ErrTooLarge, n, size, t.maxKey, uint32(1<<32-1))
+			t.object.Name(), ErrTooLarge, n, size, t.maxKey, mostValue)
 	}
 	return t.object.Err()
 }
@@ -325,13 +338,20 @@ func (g *guard) enter(h uint64) error {
 			}
 			continue
 		}
-		var ok bool
-		if g.seg, ok = t.segment(word, d); !ok || g.seg.Depth < t.plan.stripeBits {
-			return fmt.Errorf("hashmap %q: %w: the directory's word for hash %#x is %#x", t.object.Name(), ErrCorrupt, h, word)
+		g.dir, g.side, g.seg = d, tree.SideOf(d.Version), tree.Parse(word)
+		if s := &g.seg; s.Depth < t.plan.stripeBits || s.Depth > d.Bits || s.Buckets == 0 || s.Off&(bucketSize-1) != 0 || s.Off < t.low || s.Off >= t.segmentEnd.Load() {
+			return g.inspect(h, word)
 		}
-		g.dir, g.side = d, tree.SideOf(d.Version)
 		return nil
 	}
+}
+
+// inspect looks closer at a segment that may be none.
+func (g *guard) inspect(h, word uint64) error {
+	if _, ok := g.t.segment(word, g.dir); !ok || g.seg.Depth < g.t.plan.stripeBits {
+		return fmt.Errorf("hashmap %q: %w: the directory's word for hash %#x is %#x", g.t.object.Name(), ErrCorrupt, h, word)
+	}
+	return nil
 }
 
 // unlock gives the stripe back, for mending if a change was cut short by a

@@ -24,6 +24,8 @@ type shape struct {
 const (
 	keyLimit = 64 << 10
 	maxFixed = 1 << 20
+
+	mostValue uint64 = 1<<32 - 1 // bytes of a []byte or a string
 )
 
 func shapeOf[K comparable, V any]() (shape, error) {
