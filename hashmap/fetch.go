@@ -295,7 +295,7 @@ func (t *table) await(ctx context.Context, c *claim) (_ verdict, dead psync.ID, 
 	for {
 		word, ticket := l.holder.Load(), l.ticket.Load()
 		if t.dead() {
-			return 0, 0, t.err()
+			return 0, 0, t.ended()
 		}
 		switch state := word & leaseState; {
 		case ticket != c.ticket || c.isOthers(word) || state == leaseDone || state == leaseIdle:
@@ -372,7 +372,7 @@ func (t *table) under(f func()) error {
 	}
 	defer op.End()
 	if t.dead() {
-		return t.err()
+		return t.ended()
 	}
 	f()
 	return nil

@@ -69,7 +69,7 @@ type overwrite struct {
 	op      slab.Op
 	stripe  *stripe
 	off     uint64 // of the stripe
-	kind    uint64 // high bits of the word of the spare
+	kind    uint64 // high bits of the word that the old block gets as a spare
 	version *psync.Word64
 	slot    *psync.Word64
 	bucket  uint64 // its offset, that of its version
@@ -94,8 +94,8 @@ func (t *table) hasSpare(n, h, size uint64) bool {
 	return b != nil && (matches(tags, h) != 0 || tags >= overflowed)
 }
 
-// overwrite begins a write of a value of so many bytes over that of a key, which has as
-// many, if there is a spare for that. Then the stripe is locked, and the spare, at w.ref,
+// overwrite begins a write of a value of so many bytes over that of a key, if there is a
+// spare for it. Then the stripe is locked, and the spare, at w.ref,
 // is to be filled and committed. The caller ends w in any case.
 func (t *table) overwrite(w *overwrite, key mem.Ptr, n, h, size uint64) bool {
 	t.tend()
@@ -115,11 +115,11 @@ func (t *table) overwrite(w *overwrite, key mem.Ptr, n, h, size uint64) bool {
 	}
 	word := s.spare.Load()
 	w.ref = word & offsetMask
-	return kind != 0 && word&^offsetMask == kind && t.reaches(w.ref, need) && w.find(key, n, h, n|size<<32)
+	return kind != 0 && word&^offsetMask == kind && t.reaches(w.ref, need) && w.find(key, n, h, n|size<<32) && w.ref != w.old&offsetMask
 }
 
-// find finds the entry that is to be written over: one that lives, and has the same
-// lengths.
+// find finds the entry that is to be written over, which lives; lengths are those of the
+// new one.
 func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
 	t := w.t
 	d := t.dir.Load()
@@ -139,7 +139,7 @@ func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
 		for match := matches(tags, h); match != 0; match &= match - 1 {
 			slot := slotsOff + uint64(bits.TrailingZeros64(match))&^7
 			w.slot = mem.Cast[psync.Word64](p.Add(slot))
-			if w.old = w.slot.Load(); (w.old^h)>>offsetBits == 0 && t.isEntry(w.old&offsetMask, key, n, lengths) {
+			if w.old = w.slot.Load(); (w.old^h)>>offsetBits == 0 && w.isEntry(w.old&offsetMask, key, n, lengths) {
 				w.version, w.bucket, w.slotAt = &b.version, at, at+slot
 				return t.plan.limit == 0 || w.findRow(&s, i)
 			}
@@ -152,20 +152,29 @@ func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
 	return false
 }
 
-// isEntry reports whether there plainly is an entry of the key and the lengths at off,
-// which has not expired.
-func (t *table) isEntry(off uint64, key mem.Ptr, n, lengths uint64) bool {
+// isEntry reports whether there plainly is an entry of the key at off, which has not
+// expired, and whose block is kept: if it has other lengths, as a spare of another kind.
+func (w *overwrite) isEntry(off uint64, key mem.Ptr, n, lengths uint64) bool {
+	t := w.t
 	if off < t.low || off&7 != 0 || off+n >= t.end.Load() {
 		return false
 	}
 	e := t.base.Add(off)
-	if mem.Load64(e) != lengths || t.expired(e) {
+	is, text := mem.Load64(e), e.Add(entryHeader)
+	if is&0xffffffff != n || t.expired(e) {
 		return false
 	}
-	if text := e.Add(entryHeader); n-8 <= 8 {
-		return (mem.Load64(text)^mem.Load64(key))|(mem.Load64(text.Add(n-8))^mem.Load64(key.Add(n-8))) == 0
+	if n-8 <= 8 {
+		if (mem.Load64(text)^mem.Load64(key))|(mem.Load64(text.Add(n-8))^mem.Load64(key.Add(n-8))) != 0 {
+			return false
+		}
+	} else if !equalBytes(key, text, n) {
+		return false
 	}
-	return equalBytes(key, e.Add(entryHeader), n)
+	if is != lengths {
+		w.kind = t.kindFor(entryHeader + pad8(n) + is>>32)
+	}
+	return w.kind != 0
 }
 
 // commit has the key lead to the spare, which was filled, and the stripe keep the old

@@ -34,6 +34,24 @@ func TestSpare_OfAnotherSize(t *testing.T) {
 	require.Equal(t, spare, stripe.spare.Load())
 }
 
+// A value of another length goes into the spare too, if the block is large enough and
+// of no larger class; and so on, to and fro.
+func TestSpare_OfOtherLengths(t *testing.T) {
+	m := create[string, []byte](t, shmtest.Heap(t, roomy), "m", nil)
+	key, n := m.key(new("k"))
+	spare := &m.stripe(m.stripeAt(hashKey(key, n, &m.secrets))).spare
+	for range 2 {
+		require.NoError(t, m.Store("k", make([]byte, 56)))
+	}
+	for i, length := range []int{50, 56, 49, 53} {
+		was := spare.Load()
+		require.NotZero(t, was)
+		require.NoError(t, m.Store("k", make([]byte, length)))
+		require.NotEqual(t, was, spare.Load(), "write %d", i)
+		require.Equal(t, was&^offsetMask, spare.Load()&^offsetMask)
+	}
+}
+
 // A spare that a damaged word says to lie at the end of the segment is not written to:
 // nothing is beyond it that is ours.
 func TestSpare_AtTheEnd(t *testing.T) {

@@ -83,7 +83,7 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 	size := m.sizeOf(v)
 	if n > m.maxKey || size > mostValue || m.dead() {
 		if err = m.checkSizes(n, size); err == nil {
-			err = m.err()
+			err = m.ended()
 		}
 		return op, 0, err
 	}
@@ -294,7 +294,7 @@ func (t *table) lock(h uint64, g *guard) error {
 	// The operation has its record by now: a Close of the handle that we do not
 	// see here waits for us before it lets the map's memory go.
 	if t.dead() {
-		return t.err()
+		return t.ended()
 	}
 	off := t.stripeAt(h)
 	g.t, g.lock, g.off, g.stripe = t, off, off, t.stripe(off)

@@ -163,11 +163,11 @@ func (t *table) dead() bool { return t.state.Load() != t.open.Load() }
 // It does not wait.
 func (t *table) stay() error {
 	if !t.ending.TryRLock() {
-		return t.err()
+		return t.ended()
 	}
 	if t.dead() {
 		t.ending.RUnlock()
-		return t.err()
+		return t.ended()
 	}
 	return nil
 }
@@ -192,6 +192,15 @@ func (t *table) err() error {
 		return fmt.Errorf("hashmap %q: handle: %w", t.object.Name(), ErrClosed)
 	}
 	return nil
+}
+
+// ended is err for one who has seen that the map is dead: it is not nil, though whoever
+// may write the segment can bring the state back meanwhile.
+func (t *table) ended() error {
+	if err := t.err(); err != nil {
+		return err
+	}
+	return fmt.Errorf("hashmap %q: %w", t.object.Name(), ErrRemoved)
 }
 
 // damaged remembers the first damage that a read has met.

@@ -185,3 +185,37 @@ func TestRescan_Inside(t *testing.T) {
 	got := reserveAll(t, other, 96)
 	require.Len(t, got, len(refs)-1)
 }
+
+// A block in each of many places, as goroutines of many processes take them, does not
+// leave an arena without room for a large one.
+func TestRun_BesideMany(t *testing.T) {
+	const processes, lanes, page = 12, 8, 4096
+	size := int64(page) * 64 * 72
+	o := &arena.Options{Size: size, MaxSize: size, PageSize: page, Processes: processes + 4}
+	seg := shmtest.Segment(t, o)
+	var first *slab.Slab
+	var ops []slab.Op
+	begin := func(s *slab.Slab) slab.Op {
+		op, err := s.Begin()
+		require.NoError(t, err)
+		ops = append(ops, op)
+		return op
+	}
+	for range processes {
+		s := slab.Of(shmtest.OnSegment(t, seg, o))
+		if first == nil {
+			first = s
+		}
+		for range lanes {
+			op := begin(s)
+			_, err := op.Reserve(64)
+			require.NoError(t, err)
+		}
+	}
+	op := begin(first)
+	_, err := op.Reserve(uint64(size) / 4)
+	for i := range ops {
+		ops[i].End()
+	}
+	require.NoError(t, err)
+}

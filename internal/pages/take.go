@@ -195,10 +195,14 @@ const (
 )
 
 // goToWhole has the search go on at a chunk all of whose pages are free, if there is
-// one not far ahead.
+// one not far ahead in the lower half. The upper one is left to runs, which are sought
+// from the end: else a few pages, one for each goroutine of each process, could be all
+// over the arena.
 func (t *Table) goToWhole(s *Search, words uint64) {
+	low := words / 2
+	s.Home %= low
 	for n := range uint64(chunkLooks) {
-		at := (s.Home + n) % words
+		at := (s.Home + n) % low
 		if t.leaf(HintFree, at/64, at%64).Load() == ^uint64(0) {
 			s.Home = at
 			return

@@ -273,3 +273,14 @@ func TestTakeFree_Small(t *testing.T) {
 		require.Equal(t, 2*i+1, b.page(t, of64))
 	}
 }
+
+// However many take a page each, they leave half of the arena to runs.
+func TestTakeFree_LeavesRoom(t *testing.T) {
+	const chunks = manyChunks + 8
+	a := newTable(t, 12, 64*chunks, 64*chunks)
+	for slot := range 2 * chunks {
+		b := a.other(slot)
+		b.find.Home = uint64(slot) * 37
+		require.Less(t, b.page(t, of64), uint64(64*chunks/2))
+	}
+}
