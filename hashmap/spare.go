@@ -95,8 +95,8 @@ func (t *table) hasSpare(n, h, size uint64) bool {
 }
 
 // overwrite begins a write of a value of so many bytes over that of a key, if there is a
-// spare for it. Then the stripe is locked, and the spare, at w.ref,
-// is to be filled and committed. The caller ends w in any case.
+// spare for it. Then the stripe is locked, and the spare, at w.ref, is to be filled and
+// committed. The caller ends w in any case.
 func (t *table) overwrite(w *overwrite, key mem.Ptr, n, h, size uint64) bool {
 	t.tend()
 	op, err := t.slab.Begin()

@@ -3,13 +3,19 @@
 package hashmap
 
 import (
+	"bytes"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/fault"
+	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/shm"
 )
 
 // spared has the stripe of hot keep a spare for entries of its size.
@@ -115,4 +121,78 @@ func TestCrash_Spare_Check(t *testing.T) {
 		}
 	}
 	fault.Reset()
+}
+
+// asGuard writes over an entry into the spare as a guard does it, who does all writes.
+func asGuard(t *testing.T, m *Map[string, []byte], k string, v []byte) {
+	key, n := m.key(&k)
+	h := hashKey(key, n, &m.secrets)
+	op, err := m.slab.Begin()
+	require.NoError(t, err)
+	defer op.End()
+	var g guard
+	require.NoError(t, m.lock(h, &g))
+	defer g.unlock()
+	at, err := g.locate(key, n, h)
+	require.NoError(t, err)
+	spare := g.stripe.spare.Load() & offsetMask
+	require.NotZero(t, spare)
+	m.fill(spare, key, n, &v, m.usual())
+	require.NoError(t, g.link(&op, at, h, spare))
+}
+
+// framesOf freezes what is done to a copy of a segment. The hits of five reads are not
+// yet told then.
+func framesOf(t *testing.T, frame []byte, seg *shm.Segment, k string, do func(m *Map[string, []byte])) [][]byte {
+	copied := shmtest.Thaw(bytes.Clone(frame), seg)
+	a, err := arena.Attach(copied, nil)
+	require.NoError(t, err)
+	m, err := Open[string, []byte](a, "m", nil)
+	require.NoError(t, err)
+	m.clock.fake = func() uint64 { return origin }
+	for range 5 {
+		_, ok := m.Load(k)
+		require.True(t, ok)
+	}
+	for i := 1; i < intent.Lanes; i++ { // so that it is done under record 0
+		require.True(t, m.floor.Pool.TryTake(i))
+		defer m.floor.Pool.Give(i)
+	}
+	frames, _ := shmtest.Freeze(copied, func() { do(m) })
+	return frames
+}
+
+// The path that writes over an entry makes the stores of a guard, in its order: at each
+// of them the segment holds the same, but for the names of the two attaches.
+func TestCrash_Spare_AsGuard(t *testing.T) {
+	for _, o := range []*Options{{Capacity: 50}, {Limit: 40}, {Capacity: 50, TTL: time.Hour}, {Limit: 40, TTL: time.Hour}} {
+		for _, length := range []int{0, 1, 7, 8, 9, 16, 17, 40} {
+			seg := shmtest.Segment(t, tiny)
+			m, err := Create[string, []byte](shmtest.OnSegment(t, seg, tiny), "m", o)
+			require.NoError(t, err)
+			m.clock.fake = func() uint64 { return origin }
+			for i := range 30 {
+				require.NoError(t, m.Store(fmt.Sprint("x", i), []byte("12345")))
+			}
+			k := strings.Repeat("h", length)
+			for range 3 {
+				require.NoError(t, m.Store(k, []byte("12345")))
+			}
+			frame := shmtest.Frame(seg)
+			path := framesOf(t, frame, seg, k, func(m *Map[string, []byte]) {
+				was := m.spareOf(k)
+				require.NoError(t, m.Store(k, []byte("54321")))
+				require.NotEqual(t, was, m.spareOf(k))
+			})
+			guards := framesOf(t, frame, seg, k, func(m *Map[string, []byte]) { asGuard(t, m, k, []byte("54321")) })
+			require.Len(t, path, len(guards), "%+v, key of %d bytes", *o, length)
+			for i := range guards {
+				for at := range guards[i] {
+					if guards[i][at] != path[i][at] && guards[0][at] == path[0][at] {
+						require.Failf(t, "another store", "%+v, key of %d bytes, frame %d of %d: %#x holds %#x, with a guard %#x", *o, length, i, len(guards), at, path[i][at], guards[i][at])
+					}
+				}
+			}
+		}
+	}
 }

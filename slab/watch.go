@@ -15,6 +15,7 @@ type watch struct {
 	trace uint64    // what the last look saw
 	since time.Time // when that was seen first
 	start time.Time // of the first look
+	now   time.Time // when this look began
 }
 
 const (
@@ -30,28 +31,30 @@ const (
 	patience = 200 * time.Millisecond
 )
 
-// begin reports whether this is the first look.
+// begin begins a look, and reports whether it is the first one.
 func (w *watch) begin() bool {
 	first := !w.begun
+	w.now = time.Now()
 	if first {
-		w.begun, w.start = true, time.Now()
+		w.begun, w.start = true, w.now
 	}
 	return first
 }
 
 // still takes the trace of a look and reports whether to give up. Otherwise it
-// lets others run.
+// lets others run. What counts is when the look began: who has lost the processor in
+// it may have seen nobody leave.
 func (w *watch) still(trace uint64) bool {
 	switch {
 	case trace == 0:
 		w.quiet++
 	case trace != w.trace:
 		w.quiet, w.since = 0, time.Now()
-	case time.Since(w.since) > handover:
+	case w.now.Sub(w.since) > handover:
 		return true
 	}
 	w.trace = trace
-	if w.quiet == looks || time.Since(w.start) > patience {
+	if w.quiet == looks || w.now.Sub(w.start) > patience {
 		return true
 	}
 	runtime.Gosched()
