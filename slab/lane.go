@@ -46,7 +46,7 @@ func (m *magazine) pop() pages.Round {
 }
 
 const (
-	// hoard is how many bytes of one class a lane keeps at most, small how many
+	// hoard is how many bytes of one class a lane keeps at most, few how many
 	// blocks it keeps in any case, and share the part of the arena that bounds
 	// it: others come to it only when they find nothing else.
 	hoard = 2 << 20
