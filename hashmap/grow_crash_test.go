@@ -46,8 +46,11 @@ func splitting(enter func(m *Map[string, []byte])) *scene {
 		s.after["new"] = "entry"
 	}
 	s.do = func(m *Map[string, []byte]) error {
+		h := m.crowded.Load()
+		_, was, _ := m.peek(h)
 		err := m.Store("new", []byte("entry"))
-		if m.crowded.Load() != 0 {
+		// The new entry may have filled another segment, whose turn comes next.
+		if _, is, _ := m.peek(h); h == 0 || is.Word == was.Word {
 			return fmt.Errorf("the segment was not split")
 		}
 		return err
