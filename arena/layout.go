@@ -15,7 +15,7 @@ const Version = 1
 const (
 	magic     uint64 = 0x31_74_69_6b_6d_68_73_89 // "\x89shmkit1" in memory
 	wordTag   uint64 = 0x40_02_01_01_02_03_04_05 // word size 64, then a pattern that shows the byte order
-	firstSlot        = 1664
+	firstSlot        = 1728
 )
 
 // header stands at offset 0. The words up to sum are written once, before the
@@ -26,7 +26,7 @@ type header struct {
 	version   psync.Word64        // layout version
 	pageShift psync.Word64        // log2 of the page size
 	maxSize   psync.Word64        // bytes the segment can grow to
-	slots     psync.Word64        // number of process slots, from offset 1664 on
+	slots     psync.Word64        // number of process slots, from offset 1728 on
 	objects   psync.Word64        // number of object entries; of names there is one more
 	objectOff psync.Word64        // offset of the object table
 	nameOff   psync.Word64        // offset of the name table
@@ -52,7 +52,7 @@ type header struct {
 	refused   [kinds]psync.Word64 // by class, runs last: allocations that found the arena full
 	cut       [kinds]psync.Word64 // pages of the class now; may be off by what the killed had under way, until a rescan
 	most      [kinds]psync.Word64 // the most pages of the class at any time
-	spare4    [2]psync.Word64     // 0; up to the first process slot
+	spare4    [7]psync.Word64     // 0; up to the first process slot
 }
 
 // slot is what the arena keeps for one process.
@@ -65,7 +65,7 @@ type slot struct {
 	spare   [4]psync.Word64               // 0
 	records [intent.PerSlot]intent.Record // operations in flight; by the process, closed by who settles them; see package intent
 	handed  [kinds]psync.Word64           // by class, runs last: blocks handed out since the arena was made; added to by the process now and then
-	spare1  [6]psync.Word64               // 0
+	spare1  [5]psync.Word64               // 0
 }
 
 // kinds is the number of classes a page can have, and one for runs.

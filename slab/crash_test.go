@@ -42,6 +42,10 @@ var scenes = map[string]func(t *testing.T) *scene{
 	"after collect":        sceneCollect,
 	"by class hint":        sceneClassHint,
 	"recut an empty page":  sceneRecut,
+	"page with a lodger":   sceneWide,
+	"lodger":               sceneLodger,
+	"by a lodger's hint":   sceneLodgerHint,
+	"lodger offered":       sceneLodgerOffered,
 	"steal":                sceneSteal,
 	"shed idle pages":      sceneShed,
 	"make a run":           sceneMakeRun,
@@ -148,6 +152,38 @@ func sceneRecut(t *testing.T) *scene {
 	freeAll(t, slab.Of(b), reserveAll(t, slab.Of(b), 16))
 	require.NoError(t, b.Close())
 	return s.put(t, 0, 1000)
+}
+
+func sceneWide(t *testing.T) *scene {
+	s := newScene(t, sceneOptions)
+	s.class = 1536
+	return s.put(t, 0, 1500)
+}
+
+func sceneLodger(t *testing.T) *scene {
+	s := newScene(t, sceneOptions)
+	require.NoError(t, s.c.put(1, 1500, 1))
+	return s.put(t, 0, 1000)
+}
+
+// The page is one that its process has left.
+func sceneLodgerHint(t *testing.T) *scene {
+	s := newScene(t, sceneOptions)
+	b := s.other(t)
+	require.NoError(t, mustOpenCells(t, b, sceneCells).put(1, 1500, 1))
+	require.NoError(t, b.Close())
+	return s.put(t, 0, 1000)
+}
+
+// The goroutine that takes the page has as many blocks of a quarter as it may keep.
+func sceneLodgerOffered(t *testing.T) *scene {
+	s := newScene(t, sceneOptions)
+	freeAll(t, s.c.s, reserveAll(t, s.c.s, 1000))
+	for i := range 4 {
+		require.NoError(t, s.c.put(i, 1000, 1))
+	}
+	s.class = 1536
+	return s.put(t, 5, 1500)
 }
 
 func sceneSteal(t *testing.T) *scene {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/shmkit/shmkit/internal/pages"
 )
@@ -107,8 +108,11 @@ func (d *drawing) page(p uint64, page pages.Page) {
 	d.text(string(mark))
 }
 
+// letters are those of the classes. Each one and its capital differ from all others.
+var letters = []rune("abcdefghijklmnopqrstuvwxyzγδθλξπσφψωбджилцшэюя")
+
 // mark chooses the character of a page, given those before it.
-func (d *drawing) mark(p uint64, page *pages.Page) (mark byte, shade int) {
+func (d *drawing) mark(p uint64, page *pages.Page) (mark rune, shade int) {
 	if page.Kind == pages.PageTail {
 		return d.tail(page)
 	}
@@ -130,21 +134,21 @@ func (d *drawing) mark(p uint64, page *pages.Page) (mark byte, shade int) {
 	return '!', purple
 }
 
-func (d *drawing) class(page *pages.Page) (mark byte, shade int) {
+func (d *drawing) class(page *pages.Page) (mark rune, shade int) {
 	d.seen[page.Class] = true
-	blocks := d.classes[page.Class].Blocks
-	shade = shades[min(4, page.Used*4/blocks)]
+	all := d.classes[page.Class].All
+	shade = shades[min(4, page.Used*4/all)]
 	switch page.Used {
 	case 0:
 		return '_', shade
-	case blocks:
-		return 'A' + byte(page.Class), shade
+	case all:
+		return unicode.ToUpper(letters[page.Class]), shade
 	}
-	return 'a' + byte(page.Class), shade
+	return letters[page.Class], shade
 }
 
 // run draws the first page of a run.
-func (d *drawing) run(p uint64, page *pages.Page) (mark byte, shade int) {
+func (d *drawing) run(p uint64, page *pages.Page) (mark rune, shade int) {
 	if page.Run == 0 || page.Run > d.pages-p {
 		return '!', purple
 	}
@@ -155,7 +159,7 @@ func (d *drawing) run(p uint64, page *pages.Page) (mark byte, shade int) {
 	return '#', blue
 }
 
-func (d *drawing) tail(page *pages.Page) (mark byte, shade int) {
+func (d *drawing) tail(page *pages.Page) (mark rune, shade int) {
 	switch {
 	case d.tails != 0:
 		d.tails--
@@ -186,7 +190,7 @@ func (d *drawing) legend() {
 	var classes []string
 	for class := range d.classes {
 		if d.seen[class] {
-			classes = append(classes, fmt.Sprintf("%c %d", 'a'+class, d.classes[class].Size))
+			classes = append(classes, fmt.Sprintf("%c %d", letters[class], d.classes[class].Size))
 		}
 	}
 	if classes != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -59,10 +60,10 @@ func ExampleSlab_PageMap() {
 	//    2048     22    22    44     0        45         1      0
 	//     run      4     7     1     1         3         0      0
 	//
-	//  0 YYYYYYYYYYYYYYYY
-	// 16 YYYYYY%==j..#
+	//  0 ZZZZZZZZZZZZZZZZ
+	// 16 ZZZZZZ%==j..#
 	// . free  # run  = its other pages  % freed run  ~ being cut or joined  ! impossible  _ no block in use
-	// j 112  y 2048  (block size; a capital: none free)
+	// j 112  z 2048  (block size; a capital: none free)
 }
 
 // Kinds of pages that a live arena rarely shows.
@@ -85,7 +86,7 @@ func TestPageMap_Marks(t *testing.T) {
 		"tails without a head":  {[]uint64{0, tail, tail}, nil, ".!!..."},
 		"of no class":           {[]uint64{16 + 41, 200, busy}, nil, "!!!..."},
 		"somebody is in a page": {[]uint64{busy | 16 + 16}, map[int]uint64{0: 1}, "q....."},
-		"bits beyond":           {[]uint64{16 + 24}, map[int]uint64{0: 1<<40 | 3}, "Y....."},
+		"bits beyond":           {[]uint64{16 + 25}, map[int]uint64{0: 1<<40 | 3}, "Z....."},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -148,11 +149,17 @@ func TestPageMap_EveryClass(t *testing.T) {
 		s := slab.Of(shmtest.Heap(t, &arena.Options{Size: 4 << 20, PageSize: page}))
 		var refs []uint64
 		var b strings.Builder
-		for i, c := range s.Floor().Pages.Classes() {
+		taken := map[string]bool{".": true, "#": true, "=": true, "%": true, "~": true, "!": true, "_": true}
+		for _, c := range s.Floor().Pages.Classes() {
 			refs = append(refs, mustGrab(t, s, c.Size))
 			b.Reset()
 			require.NoError(t, s.PageMap(&b, 1000, false))
-			require.Contains(t, b.String(), fmt.Sprintf("%c %d  ", 'a'+i, c.Size))
+			found := regexp.MustCompile(fmt.Sprintf(`(\pL) %d  `, c.Size)).FindStringSubmatch(b.String())
+			require.Len(t, found, 2, "class %d", c.Size)
+			for _, letter := range []string{found[1], strings.ToUpper(found[1])} {
+				require.False(t, taken[letter], "%q is that of another class too", letter)
+				taken[letter] = true
+			}
 			require.NotContains(t, b.String(), "!.")
 		}
 		freeAll(t, s, refs)

@@ -28,6 +28,7 @@ type Fit struct {
 	g       pages.Geometry
 	classes []pages.Class
 	counts  []uint64 // blocks requested, by class
+	spare   []uint64 // blocks that the pages for them have beside, by class
 }
 
 // Plan says whether an arena that is made with the options has room for all the
@@ -37,9 +38,9 @@ type Fit struct {
 //	fmt.Println(fit.OK, fit.Room(100)) // whether they fit, and how many more do
 //
 // What a structure needs for itself, the block of its root to begin with, is a
-// request as any other. Pages do not move: blocks larger than half a page are
-// sure to find the room only if they are allocated first, and nothing is freed
-// between. How much memory the file system has left, Plan does not know.
+// request as any other. Pages do not move: all blocks are sure to find the room
+// only if the larger ones are allocated first, and nothing is freed between. How
+// much memory the file system has left, Plan does not know.
 //
 // The error says what is wrong with the options, or wraps ErrFull: no arena can
 // be that large.
@@ -49,12 +50,12 @@ func Plan(o *arena.Options, requests ...Request) (Fit, error) {
 		return Fit{}, err
 	}
 	f := Fit{Pages: g.MaxPages, g: g, classes: pages.Classes(g.Shift)}
-	f.counts = make([]uint64, len(f.classes))
+	f.counts, f.spare = make([]uint64, len(f.classes)), make([]uint64, len(f.classes))
 	for _, r := range requests {
 		f.request(r)
 	}
-	for class, n := range f.counts {
-		f.take(ceil(n, f.classes[class].Blocks))
+	for class := len(f.classes) - 1; class >= 0; class-- { // lodgers before their own pages
+		f.place(class)
 	}
 	f.OK = f.Needed <= f.Pages
 	f.Size, err = leastSize(o, g, f.Needed)
@@ -75,6 +76,17 @@ func (f *Fit) request(r Request) {
 	f.take(r.Count * n)
 }
 
+// place takes the pages for the blocks of a class.
+func (f *Fit) place(class int) {
+	c, beside := &f.classes[class], f.spare[class]
+	pages := ceil(f.counts[class]-min(f.counts[class], beside), c.Blocks)
+	f.take(pages)
+	if c.Lodger != 0 {
+		f.spare[c.Lodger] = sum(f.spare[c.Lodger], pages)
+	}
+	f.spare[class] = beside + pages*c.Blocks - f.counts[class]
+}
+
 func (f *Fit) take(pages uint64) { f.Needed = sum(f.Needed, pages) }
 
 // Room returns how many blocks of n bytes find room beside what was requested,
@@ -88,8 +100,7 @@ func (f *Fit) Room(n uint64) uint64 {
 	if !ok {
 		return free / ceil(n, f.g.PageSize())
 	}
-	blocks, used := f.classes[class].Blocks, f.counts[class]
-	return free*blocks + ceil(used, blocks)*blocks - used
+	return free*f.classes[class].Blocks + f.spare[class]
 }
 
 // classFor is the choice of the page table, for one that is not there yet.

@@ -201,7 +201,11 @@ func (s *Slab) find(r *intent.Record, l *lane, class int) (off uint64, ok bool, 
 		}
 		if p, ok := s.f.Pages.TakeFree(&l.search, class); ok {
 			s.cut(class, 1)
-			return s.load(r, l, p, class), true, nil
+			if off, ok := s.load(r, l, p, class, class); ok {
+				return off, true, nil
+			}
+			s.f.Pages.Return(&l.search, p, class) // blocks that were here before have been freed twice
+			continue
 		}
 		if off, ok := s.take(r, l, l.search.Begin(pages.HintEmpty, class)); ok {
 			return off, true, nil
@@ -212,41 +216,60 @@ func (s *Slab) find(r *intent.Record, l *lane, class int) (off uint64, ok bool, 
 	}
 }
 
-// take loads the first page that a search finds, and that has free blocks which no
-// open record names. An empty page of another class is cut anew.
+// take loads the first page that a search finds, and that has free blocks of the
+// class which no open record names. An empty page of another class is cut anew.
 func (s *Slab) take(r *intent.Record, l *lane, q *pages.Search) (uint64, bool) {
 	t, class := s.f.Pages, q.Class()
 	for {
-		p, was, ok := t.Find(q)
+		p, is, ok := t.Find(q)
 		if !ok {
 			return 0, false
 		}
-		free, used := s.collect(l, p, was)
-		switch {
-		case was == class && free > 0:
-			return s.load(r, l, p, class), true
-		case was != class && used == 0:
+		if _, used := s.collect(l, p, is); is != class && used == 0 {
 			t.Recut(p, class, s.me)
-			s.cut(was, -1)
+			s.cut(is, -1)
 			s.cut(class, 1)
-			return s.load(r, l, p, class), true
-		default:
-			t.Return(q, p, was)
+			is = class
 		}
+		if off, ok := s.load(r, l, p, is, class); ok {
+			return off, true
+		}
+		t.Return(q, p, is)
 	}
 }
 
-// load fills the magazine with the free blocks of a page that we are in, and hands
-// one of them out before it leaves: who is short of memory may be after it.
-func (s *Slab) load(r *intent.Record, l *lane, p uint64, class int) uint64 {
-	m, t := &l.magazines[class], s.f.Pages
+// load fills the magazines with the free blocks of a page that we are in, and hands
+// one of the class out before it leaves: who is short of memory may be after it.
+// False: there is none of the class, and nothing is done.
+func (s *Slab) load(r *intent.Record, l *lane, p uint64, is, class int) (uint64, bool) {
+	t, m := s.f.Pages, &l.magazines[class]
+	l.found = t.Rounds(p, is, l.found[:0])
 	before := len(m.rounds)
-	m.rounds = t.Rounds(p, class, m.rounds)
-	for i := before; i < len(m.rounds); i++ {
-		m.blocks += m.rounds[i].Blocks()
+	for i := range l.found {
+		if round := &l.found[i]; round.Class() == class {
+			m.push(round)
+		}
+	}
+	if len(m.rounds) == before {
+		return 0, false
 	}
 	t.Hold(p)
-	return s.hand(r, l, m, t.Choose(&m.rounds[len(m.rounds)-1]))
+	for i := range l.found {
+		if round := &l.found[i]; round.Class() != class {
+			s.lodge(l, round)
+		}
+	}
+	return s.hand(r, l, m, t.Choose(&m.rounds[len(m.rounds)-1])), true
+}
+
+// lodge keeps the round of a block that came with a page of another class, if there
+// is room for it. Else it is everybody's.
+func (s *Slab) lodge(l *lane, round *pages.Round) {
+	if m := &l.magazines[round.Class()]; m.blocks < s.rooms[round.Class()] {
+		m.push(round)
+	} else {
+		s.f.Pages.Offer(round)
+	}
 }
 
 // seek finds the hints again that the dead may have lost, once for each death.

@@ -184,9 +184,12 @@ func room(s *slab.Slab, class int) int {
 	t := s.Floor().Pages
 	g := t.Geometry()
 	used := make(map[uint64]uint64) // blocks by page; a run counts on each page
+	ours := make(map[uint64]uint64) // of the class
 	t.Census(func(b pages.Block) {
 		for p := t.PageAt(b.Off); p <= t.PageAt(b.Off+b.Size-1); p++ {
-			used[p]++
+			if used[p]++; b.Size == t.Classes()[class].Size {
+				ours[p]++
+			}
 		}
 	})
 	n := uint64(0)
@@ -197,7 +200,9 @@ func room(s *slab.Slab, class int) int {
 		case used[p] == 0:
 			n += blocks
 		case kind == 16+uint64(class):
-			n += blocks - used[p]
+			n += blocks - ours[p]
+		case kind >= 16 && class != 0 && t.Classes()[kind-16].Lodger == class:
+			n += 1 - ours[p]
 		}
 	}
 	return int(n)

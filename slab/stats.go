@@ -28,7 +28,9 @@ type Stats struct {
 	Inside  []Inside // processes that are in a page at this moment
 }
 
-// ClassStats is the part of one size class.
+// ClassStats is the part of one size class: its pages, and the blocks of its size.
+// A page of blocks of three eighths of a page has a block of a quarter besides: it is
+// counted as that.
 type ClassStats struct {
 	Size       int64 // of a block, in bytes
 	Pages      int
@@ -95,7 +97,7 @@ func (s *Slab) Stats() Stats {
 
 func (s *Slab) classStats(census *pages.Census, class int) ClassStats {
 	c, now := &s.f.Pages.Classes()[class], &census.Classes[class]
-	waste := s.f.Pages.Geometry().PageSize() - c.Blocks*c.Size
+	waste := s.f.Pages.Geometry().PageSize() - s.f.Pages.Usable(class)
 	requests, failures := s.requests(class)
 	return ClassStats{
 		Size: int64(c.Size), Pages: int(now.Pages), MostPages: s.mostPages(class, now.Pages),

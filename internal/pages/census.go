@@ -23,7 +23,8 @@ type Census struct {
 	Problems                         []string
 }
 
-// ClassCensus counts the pages and blocks of one size class.
+// ClassCensus counts the pages of one size class, and the blocks that serve it,
+// which may lie in a page of another one.
 type ClassCensus struct {
 	Size, Pages, Used, Free uint64
 }
@@ -44,7 +45,7 @@ const (
 type Page struct {
 	Kind   PageKind
 	Class  int      // of PageClass
-	Used   uint64   // blocks in use; 0 for a run that was given back
+	Used   uint64   // blocks in use, also a lodger; 0 for a run that was given back
 	Run    uint64   // pages of the run that PageRun heads
 	Inside psync.ID // who is in it, or is putting it into a run; 0: nobody
 }
@@ -57,7 +58,9 @@ func (t *Table) Page(p uint64) Page {
 	case PageRun:
 		page.Run, page.Used = e.runPages(), e.used.Load()&^e.freed.Load()&1
 	case PageClass:
-		page.Used = t.types.classes[page.Class].Blocks - t.free(p, page.Class)
+		c := &t.types.classes[page.Class]
+		free, lodger := t.free(p, c)
+		page.Used = c.All - free - lodger
 	}
 	return page
 }
@@ -155,24 +158,30 @@ func (t *Table) countRun(p uint64, c *Census, visit func(Block)) uint64 {
 
 func (t *Table) countClass(p uint64, class int, c *Census, visit func(Block)) {
 	cl := &t.types.classes[class]
-	var inUse uint64
+	free := cl.All
 	for w := range cl.words {
 		u, f := t.bits(p, cl, w)
 		used := u.Load() &^ f.Load()
 		if used&^cl.mask(w) != 0 {
-			c.Problems = append(c.Problems, fmt.Sprintf("page %d: used bits %#x beyond its %d blocks", p, used, cl.Blocks))
+			c.Problems = append(c.Problems, fmt.Sprintf("page %d: used bits %#x beyond its %d blocks", p, used, cl.All))
 		}
-		used &= cl.mask(w)
-		inUse += uint64(onesIn(used))
-		for rest := used; rest != 0; rest &= rest - 1 {
-			visit(Block{Off: t.pageOff(p) + cl.Head + (w*64+lowest(rest))*cl.Size, Size: cl.Size})
+		for i := range min(64, cl.All-w*64) {
+			serves := class
+			if w*64+i == cl.Blocks {
+				serves = cl.Lodger
+			}
+			cc := &c.Classes[serves]
+			if used>>i&1 == 0 {
+				cc.Free++
+				continue
+			}
+			cc.Used++
+			free--
+			visit(Block{Off: t.pageOff(p) + cl.Head + (w*64+i)*cl.Size, Size: cc.Size})
 		}
 	}
-	cc := &c.Classes[class]
-	cc.Pages++
-	cc.Used += inUse
-	cc.Free = cc.Pages*cl.Blocks - cc.Used
-	if inUse < cl.Blocks && t.held(p) {
+	c.Classes[class].Pages++
+	if free > 0 && t.held(p) {
 		c.Held++
 	}
 }

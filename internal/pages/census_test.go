@@ -64,7 +64,7 @@ func TestCensus_Held(t *testing.T) {
 	a := newTable(t, 12, 5000, 5000) // more than a group of hints
 	var last uint64
 	for range 4500 {
-		last = a.page(t, 24)
+		last = a.page(t, half)
 	}
 	require.EqualValues(t, 4499, last)
 	require.Zero(t, a.Census(nil).Held)
@@ -72,9 +72,9 @@ func TestCensus_Held(t *testing.T) {
 		a.Hold(p)
 	}
 	require.EqualValues(t, 6, a.Census(nil).Held, "the last one is a free page")
-	a.alloc(t, 64, 24)
+	a.alloc(t, 64, half)
 	require.EqualValues(t, 6, a.Census(nil).Held)
-	off := a.alloc(t, 64, 24)
+	off := a.alloc(t, 64, half)
 	require.EqualValues(t, 5, a.Census(nil).Held, "nothing of it is free")
 	require.NoError(t, a.Free(off))
 	require.EqualValues(t, 6, a.Census(nil).Held)

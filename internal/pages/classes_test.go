@@ -18,14 +18,14 @@ var handMade = map[uint][][3]uint64{
 		{64, 64, 0}, {80, 51, 0}, {96, 42, 0}, {112, 36, 0}, {128, 32, 0}, {160, 25, 0},
 		{192, 21, 0}, {224, 18, 0}, {256, 16, 0}, {320, 12, 0}, {384, 10, 0}, {448, 9, 0},
 		{512, 8, 0}, {584, 7, 0}, {680, 6, 0}, {816, 5, 0}, {1024, 4, 0}, {1360, 3, 0},
-		{2048, 2, 0},
+		{1536, 2, 0}, {2048, 2, 0},
 	},
 	13: {
 		{16, 504, 128}, {24, 337, 96}, {32, 254, 64}, {40, 203, 64}, {48, 169, 48}, {56, 145, 48},
 		{64, 127, 32}, {80, 102, 32}, {96, 85, 32}, {112, 72, 32}, {128, 64, 0}, {160, 51, 0},
 		{192, 42, 0}, {224, 36, 0}, {256, 32, 0}, {320, 25, 0}, {384, 21, 0}, {448, 18, 0},
 		{512, 16, 0}, {640, 12, 0}, {768, 10, 0}, {896, 9, 0}, {1024, 8, 0}, {1168, 7, 0},
-		{1360, 6, 0}, {1632, 5, 0}, {2048, 4, 0}, {2728, 3, 0}, {4096, 2, 0},
+		{1360, 6, 0}, {1632, 5, 0}, {2048, 4, 0}, {2728, 3, 0}, {3072, 2, 0}, {4096, 2, 0},
 	},
 	14: {
 		{16, 1008, 256}, {24, 675, 176}, {32, 508, 128}, {40, 406, 112}, {48, 339, 96}, {56, 291, 80},
@@ -33,7 +33,7 @@ var handMade = map[uint][][3]uint64{
 		{192, 85, 32}, {224, 73, 32}, {256, 64, 0}, {320, 51, 0}, {384, 42, 0}, {448, 36, 0},
 		{512, 32, 0}, {640, 25, 0}, {768, 21, 0}, {896, 18, 0}, {1024, 16, 0}, {1280, 12, 0},
 		{1536, 10, 0}, {1792, 9, 0}, {2048, 8, 0}, {2336, 7, 0}, {2728, 6, 0}, {3272, 5, 0},
-		{4096, 4, 0}, {5456, 3, 0}, {8192, 2, 0},
+		{4096, 4, 0}, {5456, 3, 0}, {6144, 2, 0}, {8192, 2, 0},
 	},
 	15: {
 		{16, 2016, 512}, {24, 1350, 352}, {32, 1016, 256}, {40, 814, 208}, {48, 679, 176}, {56, 582, 160},
@@ -42,7 +42,7 @@ var handMade = map[uint][][3]uint64{
 		{512, 64, 0}, {640, 51, 0}, {768, 42, 0}, {896, 36, 0}, {1024, 32, 0}, {1280, 25, 0},
 		{1536, 21, 0}, {1792, 18, 0}, {2048, 16, 0}, {2560, 12, 0}, {3072, 10, 0}, {3584, 9, 0},
 		{4096, 8, 0}, {4680, 7, 0}, {5456, 6, 0}, {6552, 5, 0}, {8192, 4, 0}, {10920, 3, 0},
-		{16384, 2, 0},
+		{12288, 2, 0}, {16384, 2, 0},
 	},
 	16: {
 		{16, 4032, 1024}, {24, 2702, 688}, {32, 2032, 512}, {40, 1628, 416}, {48, 1358, 352}, {56, 1164, 304},
@@ -51,9 +51,13 @@ var handMade = map[uint][][3]uint64{
 		{512, 127, 32}, {640, 102, 32}, {768, 85, 32}, {896, 73, 32}, {1024, 64, 0}, {1280, 51, 0},
 		{1536, 42, 0}, {1792, 36, 0}, {2048, 32, 0}, {2560, 25, 0}, {3072, 21, 0}, {3584, 18, 0},
 		{4096, 16, 0}, {5120, 12, 0}, {6144, 10, 0}, {7168, 9, 0}, {8192, 8, 0}, {9360, 7, 0},
-		{10920, 6, 0}, {13104, 5, 0}, {16384, 4, 0}, {21840, 3, 0}, {32768, 2, 0},
+		{10920, 6, 0}, {13104, 5, 0}, {16384, 4, 0}, {21840, 3, 0}, {24576, 2, 0}, {32768, 2, 0},
 	},
 }
+
+// lodgers are the sizes of the one block that a page of blocks of three eighths has
+// behind them, by hand too.
+var lodgers = map[uint]uint64{12: 1024, 13: 2048, 14: 4096, 15: 8192, 16: 16384}
 
 func eachShift(t *testing.T, test func(t *testing.T, shift uint)) {
 	for shift := uint(MinShift); shift <= MaxShift; shift++ {
@@ -67,6 +71,13 @@ func TestClasses_ByHand(t *testing.T) {
 		require.Len(t, got, len(want))
 		for i, w := range want {
 			require.Equal(t, w, [3]uint64{got[i].Size, got[i].Blocks, got[i].Head}, "class %d of %d-byte pages", i, 1<<shift)
+			if got[i].Size == 3<<shift/8 {
+				require.Equal(t, lodgers[shift], got[got[i].Lodger].Size)
+				require.Equal(t, got[i].Blocks+1, got[i].All)
+			} else {
+				require.Zero(t, got[i].Lodger)
+				require.Equal(t, got[i].Blocks, got[i].All)
+			}
 		}
 	}
 }
@@ -82,8 +93,12 @@ func TestClasses_Fit(t *testing.T) {
 			require.Greater(t, c.Size, last, "classes grow")
 			require.Zero(t, c.Size%8)
 			require.Zero(t, c.Head%8)
-			require.LessOrEqual(t, c.Head+c.Blocks*c.Size, page)
-			require.GreaterOrEqual(t, c.words*64, c.Blocks)
+			end := c.Head + c.Blocks*c.Size
+			if c.Lodger != 0 {
+				end += cs[c.Lodger].Size
+			}
+			require.LessOrEqual(t, end, page)
+			require.GreaterOrEqual(t, c.words*64, c.All)
 			if c.Blocks > 64 {
 				require.GreaterOrEqual(t, c.Head, 2*8*c.words, "used and freed bits")
 			} else {
@@ -91,17 +106,17 @@ func TestClasses_Fit(t *testing.T) {
 				require.EqualValues(t, 1, c.words)
 			}
 			if last >= 16 {
-				// Each class is at most half as large again as the one before (rounding aside):
-				// a block is never more than a third empty.
-				require.LessOrEqual(t, 2*c.Size, 3*last+16)
+				// Each class is at most a third larger than the one before (rounding aside):
+				// a block is never more than a quarter empty.
+				require.LessOrEqual(t, 3*c.Size, 4*last+24)
 			}
 			last = c.Size
 			// Metadata is what the table and the bits take; the unused tail is less
 			// than a block, and none to speak of for the largest blocks.
 			require.LessOrEqual(t, float64(EntrySize+c.Head)/float64(page), 0.025)
-			require.Less(t, page-c.Head-c.Blocks*c.Size, c.Size)
+			require.Less(t, page-end, c.Size)
 			if c.Size >= page/8 {
-				require.Less(t, page-c.Blocks*c.Size, uint64(64))
+				require.Less(t, page-end, uint64(64))
 			}
 		}
 		require.Equal(t, page/2, last)
@@ -116,7 +131,7 @@ func TestClass_Index(t *testing.T) {
 			next, n := uint64(0), uint64(0)
 			for rel := range uint64(1) << shift {
 				i, ok := c.index(rel)
-				if rel == next && n < c.Blocks {
+				if rel == next && n < c.All {
 					if !ok || i != n {
 						t.Fatalf("class %d: offset %d is block %d, got %d, %v", c.Size, rel, n, i, ok)
 					}
@@ -125,7 +140,7 @@ func TestClass_Index(t *testing.T) {
 					t.Fatalf("class %d: offset %d is no block, got %d", c.Size, rel, i)
 				}
 			}
-			require.Equal(t, c.Blocks, n)
+			require.Equal(t, c.All, n)
 		}
 	})
 }
@@ -137,7 +152,7 @@ func TestClass_Mask(t *testing.T) {
 			for w := range c.words {
 				n += onesIn(c.mask(w))
 			}
-			require.EqualValues(t, c.Blocks, n)
+			require.EqualValues(t, c.All, n)
 		}
 	})
 }
@@ -185,19 +200,23 @@ func TestTable_Blocks(t *testing.T) {
 			for off := a.alloc(t, p, class); off != 0; off = a.alloc(t, p, class) {
 				rel := off - a.pageOff(p)
 				require.GreaterOrEqual(t, rel, c.Head)
-				require.LessOrEqual(t, rel+c.Size, uint64(1)<<shift)
-				for i := range c.Size {
+				size, err := a.Size(off)
+				require.NoError(t, err)
+				if n == c.Blocks {
+					require.Equal(t, lodgers[shift], size)
+				} else {
+					require.Equal(t, c.Size, size)
+				}
+				require.LessOrEqual(t, rel+size, uint64(1)<<shift)
+				for i := range size {
 					if owner[rel+i] {
 						t.Fatalf("class %d: byte %d of the page is in two blocks", c.Size, rel+i)
 					}
 					owner[rel+i] = true
 				}
-				size, err := a.Size(off)
-				require.NoError(t, err)
-				require.Equal(t, c.Size, size)
 				n++
 			}
-			require.Equal(t, c.Blocks, n)
+			require.Equal(t, c.All, n)
 		}
 	})
 }

@@ -10,6 +10,8 @@
 //
 //   - Page: the unit of the data area. A page is free, or cut into blocks of one
 //     size class, or part of a run.
+//   - Lodger: a block of another class, the last one of its page. Two blocks of
+//     three eighths of a page leave a quarter, which serves the class of that size.
 //   - Run: consecutive pages that hold one block larger than the largest class.
 //   - Page word: {lessee, busy, kind} in one word, so that a page changes hands
 //     and kind by one compare-and-swap.

@@ -92,8 +92,10 @@ func alignUp(n, to uint64) uint64 { return (n + to - 1) &^ (to - 1) }
 // Class describes the blocks of one size class.
 type Class struct {
 	Size   uint64 // of a block, in bytes
-	Blocks uint64 // in a page
+	Blocks uint64 // of this size in a page
 	Head   uint64 // bytes at the start of the page that hold its bits
+	Lodger int    // the class of one block more, the last of the page; 0: there is none
+	All    uint64 // blocks in a page, with the lodger
 	words  uint64 // of used bits, and of freed bits
 	recip  uint64 // ceil(2^32 / Size): index = rel * recip >> 32
 }
@@ -101,14 +103,21 @@ type Class struct {
 // Classes returns the size classes of a page size: four to each doubling, as
 // multiples of 8 allow, so that no more than a fifth of a block is wasted (the
 // spacing is that of jemalloc), and above an eighth of a page the whole fractions
-// of it, so that a page of large blocks has no unused tail. Between a third and
-// half of a page that wastes up to a third: a page holds two of these, whatever
-// the class.
+// of it, so that a page of large blocks has no unused end.
+//
+// From a third to half of a page is far: a block for a request between them could
+// be a third empty. There is one class more, of three eighths. Its page has room
+// for two blocks and a quarter of a page, and that is a block of the class of that
+// size: its lodger.
+//
+//	| three eighths | three eighths | quarter |
 func Classes(shift uint) []Class {
 	var cs []Class
 	for _, size := range classSizes(shift) {
 		cs = append(cs, newClass(size, 1<<shift))
 	}
+	wide, quarter := len(cs)-2, len(cs)-4
+	cs[wide].Lodger, cs[wide].All = quarter, cs[wide].Blocks+1
 	return cs
 }
 
@@ -119,10 +128,10 @@ func classSizes(shift uint) (sizes []uint64) {
 			sizes = append(sizes, size)
 		}
 	}
-	for n := uint64(8); n >= 2; n-- {
+	for n := uint64(8); n >= 3; n-- {
 		sizes = append(sizes, page/n&^7)
 	}
-	return sizes
+	return append(sizes, page/8*3, page/2)
 }
 
 func newClass(size, page uint64) Class {
@@ -135,6 +144,7 @@ func newClass(size, page uint64) Class {
 		}
 		c.words = (c.Blocks + 63) / 64
 	}
+	c.All = c.Blocks
 	return c
 }
 
@@ -158,19 +168,37 @@ func newClassTable(shift uint) classTable {
 	return t
 }
 
-// index returns which block of the class starts rel bytes behind the first
-// one, and false if none does.
+// bytes returns the bytes of a page of the class that are in blocks.
+func (t *classTable) bytes(c *Class) uint64 {
+	n := c.Blocks * c.Size
+	if c.Lodger != 0 {
+		n += t.classes[c.Lodger].Size
+	}
+	return n
+}
+
+// index returns which block of a page starts rel bytes behind the first one, and
+// false if none does.
 func (c *Class) index(rel uint64) (uint64, bool) {
 	i := rel * c.recip >> 32
-	return i, i < c.Blocks && i*c.Size == rel
+	return i, i < c.All && i*c.Size == rel
 }
 
 // mask returns the valid bits of word w of the class's bits.
 func (c *Class) mask(w uint64) uint64 {
-	if n := c.Blocks - w*64; n < 64 {
+	if n := c.All - w*64; n < 64 {
 		return 1<<n - 1
 	}
 	return ^uint64(0)
+}
+
+// lodger returns the bit of the lodger, in the only word there is then; 0 if there
+// is none.
+func (c *Class) lodger() uint64 {
+	if c.Lodger == 0 {
+		return 0
+	}
+	return 1 << c.Blocks
 }
 
 func lowest(x uint64) uint64 { return uint64(bits.TrailingZeros64(x)) }

@@ -38,5 +38,5 @@ const (
 	// groupPages is the number of pages that one group of hint words covers.
 	groupPages = 64 * 64
 	// MaxClasses bounds the size classes of any page size.
-	MaxClasses = 41
+	MaxClasses = 42
 )

@@ -37,6 +37,9 @@ func TestLayout_Classes(t *testing.T) {
 		for i, c := range pages.Classes(shift) {
 			require.Equal(t, pages.HandMade[shift][i], [3]uint64{c.Size, c.Blocks, c.Head}, "pages of %d bytes", 1<<shift)
 			blocks[shift][c.Size] = c
+			if c.Lodger != 0 {
+				require.Equal(t, pages.Lodgers[shift], pages.Classes(shift)[c.Lodger].Size)
+			}
 			sizes = append(sizes, c)
 		}
 	}
@@ -57,7 +60,7 @@ func classRows(shifts []uint, sizes []pages.Class, blocks map[uint]map[uint64]pa
 		}
 		fmt.Fprintf(&b, "| %d |", size)
 		for _, shift := range shifts {
-			b.WriteString(cellOf(blocks[shift], size))
+			b.WriteString(cellOf(shift, blocks[shift], size))
 		}
 		b.WriteString("\n")
 	}
@@ -76,10 +79,12 @@ func isClass(sizes []pages.Class, size uint64) bool {
 
 // cellOf says how many blocks of the size a page holds, and behind how many
 // bytes of bits.
-func cellOf(classes map[uint64]pages.Class, size uint64) string {
+func cellOf(shift uint, classes map[uint64]pages.Class, size uint64) string {
 	switch c, ok := classes[size]; {
 	case !ok:
 		return " |"
+	case c.Lodger != 0:
+		return fmt.Sprintf(" %d, 1 of %d |", c.Blocks, pages.Lodgers[shift])
 	case c.Head == 0:
 		return fmt.Sprintf(" %d |", c.Blocks)
 	default:

@@ -22,7 +22,7 @@ func (t *Table) poison(at *place, off uint64) { t.fill(off, t.sizeAt(at)) }
 // sizeAt returns the size of a block; of a run, what its entry says of it.
 func (t *Table) sizeAt(at *place) uint64 {
 	if at.class >= 0 {
-		return t.types.classes[at.class].Size
+		return t.types.classes[at.serves].Size
 	}
 	if n := t.entry(at.page).runPages(); n <= t.Pages()-at.page {
 		return n << t.g.Shift
@@ -37,7 +37,7 @@ func (t *Table) fill(off, size uint64) {
 }
 
 // poisonPage fills all blocks of a page that is being cut.
-func (t *Table) poisonPage(p uint64, c *Class) { t.fill(t.pageOff(p)+c.Head, c.Blocks*c.Size) }
+func (t *Table) poisonPage(p uint64, c *Class) { t.fill(t.pageOff(p)+c.Head, t.types.bytes(c)) }
 
 // unpoison panics if somebody has stored into a block while it was free.
 func (t *Table) unpoison(off, size uint64) {

@@ -12,11 +12,13 @@ type Round struct {
 	epoch uint64
 	bits  uint64 // blocks, in one word of the page's bits
 	word  uint32 // which one
-	class int32
+	class int16  // of the page
+
+	serves int16 // class of the blocks: another one if it is the lodger
 }
 
-// Class returns the class of the round's page.
-func (r *Round) Class() int { return int(r.class) }
+// Class returns the class of the round's blocks.
+func (r *Round) Class() int { return int(r.serves) }
 
 // Page returns the round's page.
 func (r *Round) Page() uint64 { return r.page }
@@ -62,7 +64,7 @@ func (t *Table) Choose(r *Round) Chamber {
 	r.bits &= r.bits - 1
 	off := t.pageOff(r.page) + c.Head + (uint64(r.word)*64+i)*c.Size
 	used, freed := t.bits(r.page, c, uint64(r.word))
-	t.unpoison(off, c.Size)
+	t.unpoison(off, t.types.classes[r.serves].Size)
 	return Chamber{Off: off, used: used, freed: freed, bit: 1 << i}
 }
 
@@ -88,15 +90,24 @@ func (t *Table) LeaveRound(r *Round, at *psync.Word64) { t.Leave(r.page, int(r.c
 // Rounds appends the free blocks of an entered page to buf, as rounds of now.
 func (t *Table) Rounds(p uint64, class int, buf []Round) []Round {
 	c := &t.types.classes[class]
-	epoch := t.entry(p).epoch.Load()
+	r := Round{page: p, epoch: t.entry(p).epoch.Load(), class: int16(class)}
 	for w := range c.words {
 		u, f := t.bits(p, c, w)
-		if free := ^(u.Load() | f.Load()) & c.mask(w); free != 0 {
-			buf = append(buf, Round{page: p, epoch: epoch, bits: free, word: uint32(w), class: int32(class)})
+		free := ^(u.Load() | f.Load()) & c.mask(w)
+		r.word, r.serves = uint32(w), int16(class)
+		if r.bits = free &^ c.lodger(); r.bits != 0 {
+			buf = append(buf, r)
+		}
+		r.serves = int16(c.Lodger)
+		if r.bits = free & c.lodger(); r.bits != 0 {
+			buf = append(buf, r)
 		}
 	}
 	return buf
 }
+
+// Offer points allocators at the page of a round that nobody keeps.
+func (t *Table) Offer(r *Round) { t.setHint(HintClass+r.Class(), r.page) }
 
 // FreeRound is Free for one who wants to hand the block out again himself, as the
 // round *r. It is empty if that can't be: the block is of a run, or somebody is in the
@@ -123,7 +134,7 @@ func (t *Table) FreeRound(off uint64, r *Round) error {
 	}
 	mine := word == kindClass+uint64(int64(at.class)) // never of a run: its class is -1
 	if mine {
-		r.page, r.epoch, r.bits, r.word, r.class = at.page, epoch, at.bit, at.word, at.class
+		r.page, r.epoch, r.bits, r.word, r.class, r.serves = at.page, epoch, at.bit, at.word, at.class, at.serves
 	}
 	t.hintFreed(&at, mine)
 	return nil

@@ -395,7 +395,7 @@ func TestCensus_Damage(t *testing.T) {
 		"run of none":         func(a *attach) { a.entry(2).word.Store(kindRun) },
 		"run beyond the end":  func(a *attach) { a.entry(2).word.Store(kindRun); a.entry(2).used.Store(1<<60 | 1) },
 		"run without tails":   func(a *attach) { a.entry(2).word.Store(kindRun); a.entry(2).used.Store(2<<1 | 1) },
-		"bits beyond":         func(a *attach) { a.entry(2).word.Store(kindClass + 24); a.entry(2).used.Store(4) },
+		"bits beyond":         func(a *attach) { a.entry(2).word.Store(kindClass + half); a.entry(2).used.Store(4) },
 	}
 	for name, do := range damage {
 		a := newTable(t, 12, 4, 4)

@@ -15,6 +15,9 @@ var Stored = []reflect.Type{reflect.TypeFor[entry]()}
 // bits at the start of the page.
 var HandMade = handMade
 
+// Lodgers are the sizes of the blocks that come with the class of three eighths.
+var Lodgers = lodgers
+
 func TestLayout_Constants(t *testing.T) {
 	require.EqualValues(t, EntrySize, reflect.TypeFor[entry]().Size())
 }

@@ -63,6 +63,9 @@ func (t *Table) Pages() uint64 { return t.g.Pages(t.view.Limit()) }
 // Classes returns the size classes.
 func (t *Table) Classes() []Class { return t.types.classes }
 
+// Usable returns how many bytes of a page of the class are in blocks.
+func (t *Table) Usable(class int) uint64 { return t.types.bytes(&t.types.classes[class]) }
+
 // ClassFor returns the class for a block of n bytes, and false if the block
 // needs a run.
 func (t *Table) ClassFor(n uint64) (int, bool) {
@@ -108,7 +111,8 @@ func (t *Table) bits(p uint64, c *Class, w uint64) (used, freed *psync.Word64) {
 // place is where a block's two bits are.
 type place struct {
 	page        uint64
-	class       int32  // -1: a run
+	class       int16  // of the page; -1: a run
+	serves      int16  // class of the block: another one if it is the lodger
 	word        uint32 // of the page's bits
 	used, freed *psync.Word64
 	bit         uint64
@@ -148,7 +152,10 @@ func (t *Table) locateIn(off uint64, at *place) error {
 	if c.Head != 0 {
 		at.used, at.freed = t.bits(p, c, i/64)
 	}
-	at.class, at.word, at.bit = int32(class), uint32(i/64), 1<<(i%64)
+	at.class, at.serves, at.word, at.bit = int16(class), int16(class), uint32(i/64), 1<<(i%64)
+	if i == c.Blocks {
+		at.serves = int16(c.Lodger)
+	}
 	return nil
 }
 
@@ -200,7 +207,7 @@ func (t *Table) Size(off uint64) (uint64, error) {
 		}
 		return n << t.g.Shift, nil
 	}
-	return t.types.classes[at.class].Size, nil
+	return t.types.classes[at.serves].Size, nil
 }
 
 // Free gives the block at off back. Of several callers that free the same block
@@ -257,7 +264,7 @@ func (t *Table) hintFreed(at *place, held bool) {
 	case held:
 		t.setHint(HintHeld, at.page)
 	default:
-		t.setHint(HintClass+int(at.class), at.page)
+		t.setHint(HintClass+int(at.serves), at.page)
 	}
 	if at.used.Load()&^at.freed.Load() == 0 && t.empty(at.page, int(at.class)) {
 		t.setHint(HintEmpty, at.page)
@@ -266,28 +273,39 @@ func (t *Table) hintFreed(at *place, held bool) {
 
 // hintPage sets the hints that fit a page.
 func (t *Table) hintPage(p uint64, class int) {
-	free := t.free(p, class)
+	c := &t.types.classes[class]
+	free, lodger := t.free(p, c)
 	if free > 0 {
 		t.setHint(HintClass+class, p)
 	}
-	if free == t.types.classes[class].Blocks {
+	if lodger > 0 {
+		t.setHint(HintClass+c.Lodger, p)
+	}
+	if free+lodger == c.All {
 		t.setHint(HintEmpty, p)
 	}
 }
 
 // empty reports whether no block of a page is in use.
 func (t *Table) empty(p uint64, class int) bool {
-	return t.free(p, class) == t.types.classes[class].Blocks
+	c := &t.types.classes[class]
+	free, lodger := t.free(p, c)
+	return free+lodger == c.All
 }
 
 // free returns how many blocks of a page are free, or will be once they have been
-// collected.
-func (t *Table) free(p uint64, class int) uint64 {
-	c := &t.types.classes[class]
-	n := c.Blocks
+// collected: of its class, and of that of its lodger.
+func (t *Table) free(p uint64, c *Class) (own, lodger uint64) {
+	n := c.All
 	for w := range c.words {
 		u, f := t.bits(p, c, w)
 		n -= uint64(onesIn(u.Load() &^ f.Load() & c.mask(w)))
 	}
-	return n
+	if bit := c.lodger(); bit != 0 {
+		u, f := t.bits(p, c, 0)
+		if u.Load()&^f.Load()&bit == 0 {
+			lodger = min(1, n)
+		}
+	}
+	return n - lodger, lodger
 }

@@ -13,6 +13,14 @@ import (
 // word.
 const of64 = 6
 
+// half is the class of half a page of 4 KiB, wide that of three eighths, quarter that
+// of its lodger.
+const (
+	quarter = 22
+	wide    = 24
+	half    = 25
+)
+
 // attach is a page table in plain memory, with one identity.
 type attach struct {
 	*Table

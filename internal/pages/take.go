@@ -82,16 +82,28 @@ func (t *Table) judge(s *Search, p uint64) (class int, w worth) {
 	if class < 0 || class >= len(t.types.classes) {
 		return class, stale
 	}
-	free := t.free(p, class)
-	empty := free == t.types.classes[class].Blocks
+	free, lodger := t.free(p, &t.types.classes[class])
+	empty := free+lodger == t.types.classes[class].All
+	wanted := t.wanted(class, s.want, free, lodger) > 0
 	switch {
-	case free == 0, s.kind == HintEmpty && !empty, s.kind >= HintClass && class != s.want:
+	case free+lodger == 0, s.kind == HintEmpty && !empty, s.kind >= HintClass && !wanted:
 		return class, stale
-	case s.kind == HintHeld && class != s.want && !empty:
+	case s.kind == HintHeld && !wanted && !empty:
 		return class, other
 	default:
 		return class, fit
 	}
+}
+
+// wanted returns how many of the free blocks of a page serve a class.
+func (t *Table) wanted(class, want int, free, lodger uint64) uint64 {
+	switch want {
+	case class:
+		return free
+	case t.types.classes[class].Lodger:
+		return lodger
+	}
+	return 0
 }
 
 // Find takes the next page that a search finds. Its hint is gone then; but a page
@@ -278,7 +290,7 @@ func (t *Table) Discard(p uint64, me psync.ID, at *psync.Word64) {
 
 // Collect makes the freed blocks of an entered page free, but for those that are
 // named by an open record, and returns how many blocks are free and in use after
-// it. named is called with the freed bits already read: a block whose freed bit
+// it, the lodger among them. named is called with the freed bits already read: a block whose freed bit
 // was set then and that no record names now can be named by none later (PROTOCOL
 // 3.3).
 func (t *Table) Collect(p uint64, class int, named func() []uint64) (free, used int) {
@@ -307,7 +319,7 @@ func (t *Table) keep(freed *[64]uint64, p uint64, c *Class, off uint64) {
 	if off < start || off >= t.pageOff(p+1) {
 		return
 	}
-	if i := (off - start) / c.Size; i < c.Blocks {
+	if i := (off - start) / c.Size; i < c.All {
 		freed[i/64] &^= 1 << (i % 64)
 	}
 }
@@ -359,8 +371,9 @@ func (t *Table) Inside(p uint64, class int) (state uint64, ok bool) {
 	case kind < kindClass || int(kind-kindClass) >= len(t.types.classes):
 		return 0, false
 	default:
-		free := t.free(p, int(kind-kindClass))
-		return word + uint64(free), int(kind-kindClass) == class && free > 0 || t.empty(p, int(kind-kindClass))
+		c := &t.types.classes[kind-kindClass]
+		free, lodger := t.free(p, c)
+		return word + free + lodger, t.wanted(int(kind-kindClass), class, free, lodger) > 0 || free+lodger == c.All
 	}
 }
 

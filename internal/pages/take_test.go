@@ -71,7 +71,7 @@ func TestTake_Recut(t *testing.T) {
 				require.Equal(t, p, got)
 				require.Equal(t, class-1, was)
 				free, used := a.Collect(p, was, func() []uint64 { return nil })
-				require.EqualValues(t, a.Classes()[was].Blocks, free)
+				require.EqualValues(t, a.Classes()[was].All, free)
 				require.Zero(t, used)
 				a.Recut(p, class, a.me)
 				a.Leave(p, class, &a.at)
@@ -81,7 +81,7 @@ func TestTake_Recut(t *testing.T) {
 			for off := a.alloc(t, p, class); off != 0; off = a.alloc(t, p, class) {
 				offs = append(offs, off)
 			}
-			require.Len(t, offs, int(a.Classes()[class].Blocks))
+			require.Len(t, offs, int(a.Classes()[class].All))
 			for _, off := range offs {
 				require.NoError(t, a.Free(off))
 			}
