@@ -7,7 +7,7 @@ import (
 
 // growStep bounds what one growth allocates beyond what is asked for: the file
 // system takes its time for every page.
-const growStep = 2 << 20
+const growStep = 512 << 10
 
 // grow commits more pages, so that at least n free ones lie at the end. Nobody
 // holds a lock: the space is allocated, then one compare-and-swap publishes it.
@@ -34,6 +34,7 @@ func (c *core) grow(n uint64) error {
 	}
 	c.head.committed.CompareAndSwap(committed, g.End(to)) // survivor: free pages, whose hints everybody sets who sees them first
 	c.refresh()
+	c.seg.Prefault(int64(g.End(have)), int64(min(g.End(to)-g.End(have), growStep)))
 	return nil
 }
 

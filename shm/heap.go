@@ -71,6 +71,8 @@ func (h *heap) allocate(off, n int64) error {
 	}
 }
 
+func (h *heap) prefault(_, _ int64) {}
+
 func (h *heap) locks() (psync.Bytes, error) {
 	if h.closed.Load() {
 		return nil, ErrClosed

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"runtime"
 	"sync/atomic"
 
 	"github.com/shmkit/shmkit/internal/mem"
@@ -74,6 +75,7 @@ type Segment struct {
 type backing interface {
 	size() (int64, error)
 	allocate(off, n int64) error
+	prefault(off, n int64)
 	locks() (psync.Bytes, error)
 	linked() (bool, error)
 	unlink() error
@@ -218,6 +220,18 @@ func (s *Segment) allocatable(off, n int64) error {
 		return fmt.Errorf("%w: range [%d, %d) wanted, limit %d set by SetAllocateLimit", ErrNoSpace, off, off+n, s.ceiling.Load())
 	}
 	return nil
+}
+
+// Prefault prepares the range [off, off+n), which has been allocated, to be stored
+// into by this process: the pages are mapped by one call, where each would take a
+// page fault of its own. It is a hint, and does nothing where it can't be had:
+// before Linux 5.14, on a segment that was opened for reading only, on the heap.
+func (s *Segment) Prefault(off, n int64) {
+	if s.readOnly || off < 0 || n <= 0 || n > s.Reserved()-off {
+		return
+	}
+	s.backing.prefault(off, n)
+	runtime.KeepAlive(s) // its view, with which the mapping goes
 }
 
 // SetAllocateLimit is for tests: from now on Allocate, through this handle,

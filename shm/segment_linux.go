@@ -87,6 +87,13 @@ func (m *mapped) allocate(off, n int64) error {
 	return m.withFile(func(fd int) error { return allocate(fd, m.path, off, n) })
 }
 
+func (m *mapped) prefault(off, n int64) {
+	first := off &^ int64(os.Getpagesize()-1)
+	_ = m.withFile(func(int) error { // and not what close has put in its place
+		return unix.Madvise(m.memory[first:off+n], unix.MADV_POPULATE_WRITE)
+	})
+}
+
 // allocate sets space aside in [off, off+n).
 func allocate(fd int, path string, off, n int64) error {
 	if n > largestPiece && !mayFit(fd, off+n) {

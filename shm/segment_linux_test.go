@@ -191,6 +191,49 @@ func TestSegment_AllocateFillsHoles(t *testing.T) {
 	require.GreaterOrEqual(t, blocks(t, s.Path()), int64(1<<20))
 }
 
+// What is prefaulted is stored into without a page fault; the contents stay.
+func TestSegment_Prefault(t *testing.T) {
+	const size, skip = 4 << 20, 1 << 20
+	name := testName(t)
+	s := mustCreate(t, name, &Options{Size: size, MaxSize: 16 << 20})
+	copy(slice(t, s, skip+100, 5), "there")
+	if err := unix.Madvise(slice(t, s, 0, 1), unix.MADV_POPULATE_WRITE); err != nil {
+		t.Skip("a kernel before 5.14:", err)
+	}
+	s.Prefault(skip+10, size-skip-10) // not of whole pages
+	require.Equal(t, "there", string(slice(t, s, skip+100, 5)))
+	prefaulted, not := slice(t, s, skip, size-skip), slice(t, s, 4096, skip-4096)
+	require.Less(t, faults(t, prefaulted), len(prefaulted)/os.Getpagesize()/2)
+	require.GreaterOrEqual(t, faults(t, not), len(not)/os.Getpagesize()/2, "the count counts")
+
+	for _, r := range [][2]int64{{-1, 1}, {0, 0}, {0, -1}, {size, 16 << 20}, {16 << 20, 1}, {1 << 62, 1 << 62}, {12 << 20, 4 << 20}} {
+		s.Prefault(r[0], r[1]) // outside, or not allocated
+	}
+	n, err := s.Size()
+	require.NoError(t, err)
+	require.EqualValues(t, size, n)
+	reader := mustOpen(t, name, &OpenOptions{ReadOnly: true})
+	reader.Prefault(0, size)
+	require.NoError(t, s.Close())
+	s.Prefault(0, size)
+	heap, err := Heap(&Options{Size: size})
+	require.NoError(t, err)
+	heap.Prefault(0, size)
+}
+
+// faults stores into every page and returns how many page faults that took.
+func faults(t *testing.T, b []byte) int {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, after unix.Rusage
+	require.NoError(t, unix.Getrusage(unix.RUSAGE_THREAD, &before))
+	for i := 0; i < len(b); i += os.Getpagesize() {
+		b[i]++
+	}
+	require.NoError(t, unix.Getrusage(unix.RUSAGE_THREAD, &after))
+	return int(after.Minflt - before.Minflt)
+}
+
 // blocks returns the bytes of a file that have space set aside for them.
 func blocks(t *testing.T, path string) int64 {
 	var st unix.Stat_t
