@@ -417,8 +417,8 @@ func TestCheck_Damage(t *testing.T) {
 	require.True(t, ok)
 	rounds := f.Pages.Rounds(p, 3, nil)
 	f.Pages.Leave(p, 3, at)
-	c, ok := f.Pages.Next(&rounds[0], me, at)
-	require.True(t, ok)
+	var c pages.Chamber
+	require.True(t, f.Pages.Next(&rounds[0], me, at, &c))
 	c.Mark()
 	f.Pages.LeaveRound(&rounds[0], at)
 	r, err := a.Check()

@@ -16,6 +16,7 @@ type lane struct {
 	search pages.Search
 
 	magazines [pages.MaxClasses]magazine
+	chosen    pages.Chamber // from a round, to be handed out
 	found     []pages.Round // scratch: of a page that has been found
 	pending   []pages.Round // freed, and perhaps still named by an open record
 	freed     pages.Round   // by Op.Settle: good when the record is closed

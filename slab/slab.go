@@ -131,18 +131,17 @@ func (s *Slab) allocBlock(r *intent.Record, l *lane, class int) (uint64, error) 
 // nothing any more.
 func (s *Slab) fire(r *intent.Record, l *lane, m *magazine) (uint64, bool) {
 	round := &m.rounds[len(m.rounds)-1]
-	c, ok := s.f.Pages.Next(round, s.me, l.search.At)
-	if !ok {
+	if !s.f.Pages.Next(round, s.me, l.search.At, &l.chosen) {
 		m.pop()
 		return 0, false
 	}
-	return s.hand(r, l, m, c), true
+	return s.hand(r, l, m), true
 }
 
 // hand hands out the block that was chosen from the last round, and leaves its
 // page.
-func (s *Slab) hand(r *intent.Record, l *lane, m *magazine, c pages.Chamber) uint64 {
-	round := &m.rounds[len(m.rounds)-1]
+func (s *Slab) hand(r *intent.Record, l *lane, m *magazine) uint64 {
+	round, c := &m.rounds[len(m.rounds)-1], &l.chosen
 	r.Alloc(c.Off) // survivor: not marked: nothing to free
 	c.Mark()       // survivor: frees the block that the record names
 	s.f.Pages.LeaveRound(round, l.search.At)
@@ -259,7 +258,8 @@ func (s *Slab) load(r *intent.Record, l *lane, p uint64, is, class int) (uint64,
 			s.lodge(l, round)
 		}
 	}
-	return s.hand(r, l, m, t.Choose(&m.rounds[len(m.rounds)-1])), true
+	t.Choose(&m.rounds[len(m.rounds)-1], &l.chosen)
+	return s.hand(r, l, m), true
 }
 
 // lodge keeps the round of a block that came with a page of another class, if there

@@ -78,7 +78,7 @@ func (p *proc) block(r *Record, size uint64) uint64 {
 		rounds := p.pages.Rounds(pg, class, nil)
 		p.pages.Leave(pg, class, p.at())
 		for i := range rounds {
-			if c, ok := p.pages.Next(&rounds[i], p.owner.ID(), p.at()); ok {
+			if c := new(pages.Chamber); p.pages.Next(&rounds[i], p.owner.ID(), p.at(), c) {
 				r.Alloc(c.Off)
 				c.Mark()
 				p.pages.LeaveRound(&rounds[i], p.at())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/psync"
 )
 
@@ -125,7 +126,7 @@ func (p *proc) takeOne(r *Record, pg uint64, at *psync.Word64) uint64 {
 		}
 		rounds := p.pages.Rounds(pg, class, nil)
 		p.pages.Leave(pg, class, at)
-		if c, ok := p.pages.Next(&rounds[0], p.owner.ID(), at); ok {
+		if c := new(pages.Chamber); p.pages.Next(&rounds[0], p.owner.ID(), at, c) {
 			r.Alloc(c.Off)
 			c.Mark()
 			p.pages.LeaveRound(&rounds[0], at)

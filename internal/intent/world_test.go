@@ -127,17 +127,16 @@ func (p *proc) page() uint64 {
 }
 
 // choose enters the page, after a collection, and chooses a block of it.
-func (p *proc) choose(pg uint64) (pages.Round, pages.Chamber, bool) {
+func (p *proc) choose(pg uint64) (r pages.Round, c pages.Chamber, ok bool) {
 	p.w.t.Helper()
 	require.True(p.w.t, p.pages.Take(pg, class, p.owner.ID(), p.at()))
 	p.pages.Collect(pg, class, func() []uint64 { return p.Named(nil) })
 	rounds := p.pages.Rounds(pg, class, nil)
 	p.pages.Leave(pg, class, p.at())
 	if len(rounds) == 0 {
-		return pages.Round{}, pages.Chamber{}, false
+		return r, c, false
 	}
-	c, ok := p.pages.Next(&rounds[0], p.owner.ID(), p.at())
-	require.True(p.w.t, ok)
+	require.True(p.w.t, p.pages.Next(&rounds[0], p.owner.ID(), p.at(), &c))
 	return rounds[0], c, true
 }
 

@@ -29,7 +29,9 @@ func (r *Round) Blocks() int { return onesIn(r.bits) }
 // Empty reports whether no block is left in the round.
 func (r *Round) Empty() bool { return r.bits == 0 }
 
-// Chamber is a block that was chosen from a round, by one who is in its page.
+// Chamber is a block that was chosen from a round, by one who is in its page. It is
+// filled in where it lies: a struct that is returned is written in parts and then
+// copied as a whole, which makes the processor wait.
 type Chamber struct {
 	Off         uint64
 	used, freed *psync.Word64
@@ -39,7 +41,7 @@ type Chamber struct {
 // Next enters the page of a round, if the round is still good, and chooses its
 // next block, which the caller names, marks, and then leaves the page by
 // LeaveRound. False: nobody is inside, and the round is worth nothing.
-func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
+func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64, c *Chamber) bool {
 	e := t.entry(r.page)
 	bare := kindClass + uint64(r.class)
 	at.Put(r.page + 1)                                                        // survivor: names a page that we are not in; ignored
@@ -47,25 +49,26 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64) (Chamber, bool) {
 		if e.word.Load()&kindMask != bare || try == entries {
 			at.Put(0)
 			t.Hint(r.page)
-			return Chamber{}, false
+			return false
 		}
 	}
 	if e.epoch.Load() != r.epoch {
 		t.LeaveRound(r, at)
-		return Chamber{}, false
+		return false
 	}
-	return t.Choose(r), true
+	t.Choose(r, c)
+	return true
 }
 
 // Choose chooses the next block of a round whose page we are in.
-func (t *Table) Choose(r *Round) Chamber {
-	c := &t.types.classes[r.class]
+func (t *Table) Choose(r *Round, c *Chamber) {
+	class := &t.types.classes[r.class]
 	i := lowest(r.bits)
-	r.bits &= r.bits - 1
-	off := t.pageOff(r.page) + c.Head + (uint64(r.word)*64+i)*c.Size
-	used, freed := t.bits(r.page, c, uint64(r.word))
-	t.unpoison(off, t.types.classes[r.serves].Size)
-	return Chamber{Off: off, used: used, freed: freed, bit: 1 << i}
+	c.bit = r.bits & -r.bits
+	r.bits &^= c.bit
+	c.Off = t.pageOff(r.page) + class.Head + (uint64(r.word)*64+i)*class.Size
+	c.used, c.freed = t.bits(r.page, class, uint64(r.word))
+	t.unpoison(c.Off, t.types.classes[r.serves].Size)
 }
 
 // entries is how often Next tries to enter a page that somebody else is in. He

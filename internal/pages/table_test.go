@@ -77,8 +77,8 @@ func (a *attach) collect(t testing.TB, p uint64, class int, named ...uint64) (fr
 
 // next marks the next block of a round, 0 if the round is worth nothing.
 func (a *attach) next(r *Round) uint64 {
-	c, ok := a.Next(r, a.me, &a.at)
-	if !ok {
+	var c Chamber
+	if !a.Next(r, a.me, &a.at, &c) {
 		return 0
 	}
 	c.Mark()
