@@ -9,7 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/internal/tree"
 )
 
 // An arena of the size that Plan says takes exactly so many entries, and would not
@@ -82,4 +84,34 @@ func TestPlan_Refuses(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, fit.OK)
 	require.Greater(t, fit.Size, int64(32_000_000))
+}
+
+// Entries of three eighths of a page come after segments of a quarter: no lodger
+// serves a segment.
+func TestPlan_Lodgers(t *testing.T) {
+	for _, page := range []int{4096, 8192, 16384} {
+		looked := 0
+		for entries := 20; entries < 12000; entries += entries / 20 {
+			o := arena.Options{PageSize: page, Processes: 4, Objects: 8}
+			value := uint64(page)*3/8 - 100
+			fit, err := Plan(&o, entries, 8, value)
+			require.NoError(t, err)
+			o.Size = fit.Size
+			g, err := arena.Layout(&o)
+			require.NoError(t, err)
+			f := future{g: g, classes: pages.Classes(g.Shift)}
+			p, err := planFor(uint64(entries), f, uint64(o.Size))
+			require.NoError(t, err)
+			size := f.BlockSize(tree.Size(p.buckets))
+			more := f.BlockSize(p.requests(f, uint64(entries), 1)[4].Size)
+			if size != uint64(page)/4 && more != uint64(page)/4 {
+				continue
+			}
+			looked++
+			if err := filled(t, &o, entries, 8, value); err != nil {
+				t.Errorf("pages of %d, %d entries, %d segments of %d, then %d: %v", page, entries, 1<<p.bits, size, more, err)
+			}
+		}
+		t.Logf("pages of %d: %d looks", page, looked)
+	}
 }

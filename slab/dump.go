@@ -41,7 +41,7 @@ func (st *Stats) table(w io.Writer) {
 	}
 	row("block", "pages", "most", "used", "free", "requests", "failures", "waste")
 	for i := range st.Classes {
-		if c := &st.Classes[i]; c.MostPages != 0 || c.Requests != 0 {
+		if c := &st.Classes[i]; c.MostPages != 0 || c.Requests != 0 || c.Free != 0 { // lodgers that nobody has asked for
 			row(c.Size, c.Pages, c.MostPages, c.Used, c.Free, c.Requests, c.Failures, c.Waste)
 		}
 	}

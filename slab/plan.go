@@ -27,7 +27,6 @@ type Fit struct {
 
 	g       pages.Geometry
 	classes []pages.Class
-	counts  []uint64 // blocks requested, by class
 	spare   []uint64 // blocks that the pages for them have beside, by class
 }
 
@@ -39,8 +38,9 @@ type Fit struct {
 //
 // What a structure needs for itself, the block of its root to begin with, is a
 // request as any other. Pages do not move: all blocks are sure to find the room
-// only if the larger ones are allocated first, and nothing is freed between. How
-// much memory the file system has left, Plan does not know.
+// only if they are allocated in the order of the requests, those larger than half a
+// page first, and nothing is freed between. How much memory the file system has left,
+// Plan does not know.
 //
 // The error says what is wrong with the options, or wraps ErrFull: no arena can
 // be that large.
@@ -50,12 +50,9 @@ func Plan(o *arena.Options, requests ...Request) (Fit, error) {
 		return Fit{}, err
 	}
 	f := Fit{Pages: g.MaxPages, g: g, classes: pages.Classes(g.Shift)}
-	f.counts, f.spare = make([]uint64, len(f.classes)), make([]uint64, len(f.classes))
+	f.spare = make([]uint64, len(f.classes))
 	for _, r := range requests {
 		f.request(r)
-	}
-	for class := len(f.classes) - 1; class >= 0; class-- { // lodgers before their own pages
-		f.place(class)
 	}
 	f.OK = f.Needed <= f.Pages
 	f.Size, err = leastSize(o, g, f.Needed)
@@ -66,7 +63,7 @@ func Plan(o *arena.Options, requests ...Request) (Fit, error) {
 // pages of runs at once.
 func (f *Fit) request(r Request) {
 	if class, ok := f.classFor(r.Size); ok {
-		f.counts[class] = sum(f.counts[class], r.Count)
+		f.place(class, r.Count)
 		return
 	}
 	n := ceil(r.Size, f.g.PageSize())
@@ -76,15 +73,16 @@ func (f *Fit) request(r Request) {
 	f.take(r.Count * n)
 }
 
-// place takes the pages for the blocks of a class.
-func (f *Fit) place(class int) {
-	c, beside := &f.classes[class], f.spare[class]
-	pages := ceil(f.counts[class]-min(f.counts[class], beside), c.Blocks)
+// place takes the pages for n blocks of a class, beside those that the pages of the
+// requests before have room for.
+func (f *Fit) place(class int, n uint64) {
+	c, beside := &f.classes[class], min(n, f.spare[class])
+	pages := ceil(n-beside, c.Blocks)
 	f.take(pages)
 	if c.Lodger != 0 {
 		f.spare[c.Lodger] = sum(f.spare[c.Lodger], pages)
 	}
-	f.spare[class] = beside + pages*c.Blocks - f.counts[class]
+	f.spare[class] = f.spare[class] - beside + pages*c.Blocks - (n - beside)
 }
 
 func (f *Fit) take(pages uint64) { f.Needed = sum(f.Needed, pages) }

@@ -1,9 +1,14 @@
 package pages
 
 import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/shmkit/shmkit/internal/mem"
 )
 
 // A page of three eighths comes with two rounds: one for its class, and one for the
@@ -17,8 +22,13 @@ func TestLodger_Rounds(t *testing.T) {
 		require.Equal(t, want.class, rounds[i].Class())
 		require.Equal(t, want.blocks, rounds[i].Blocks())
 	}
+	require.Zero(t, a.next(&rounds[1]), "the page is empty, and better cut anew for blocks of a quarter")
+	one := a.next(&rounds[0])
+	rounds = a.rounds(t, p, wide)
 	off := a.next(&rounds[1])
 	require.Equal(t, a.pageOff(p)+3072, off)
+	require.NoError(t, a.Free(one))
+	a.collect(t, p, wide)
 	size, err := a.Size(off)
 	require.NoError(t, err)
 	require.EqualValues(t, 1024, size)
@@ -135,4 +145,148 @@ func TestLodger_Inside(t *testing.T) {
 	require.True(t, a.Enter(p, wide, a.me, &a.at))
 	_, ok := a.Inside(p, quarter)
 	require.False(t, ok, "the lodger is in use")
+}
+
+// beside runs toggle again and again, until f has returned.
+func beside(t *testing.T, toggle, f func()) {
+	t.Helper()
+	var stop atomic.Bool
+	var all sync.WaitGroup
+	all.Go(func() {
+		for !stop.Load() {
+			toggle()
+		}
+	})
+	f()
+	stop.Store(true)
+	all.Wait()
+}
+
+// A block of three eighths that is free all the time is seen as that, also while the
+// lodger of its page comes and goes.
+func TestLodger_FreeWhileLodgerMoves(t *testing.T) {
+	a := newTable(t, 12, 1, 1)
+	p := a.page(t, wide)
+	a.alloc(t, p, wide) // one of the two
+	c := &a.types.classes[wide]
+	e := a.entry(p)
+	e.used.Or(c.lodger())
+	wrong := 0
+	beside(t, func() { e.freed.Or(c.lodger()); e.freed.And(^c.lodger()) }, func() {
+		for range 3_000_000 {
+			if own, _ := a.free(p, c); own != 1 {
+				wrong++
+			}
+		}
+	})
+	require.Zero(t, wrong, "times the free block was not seen")
+}
+
+// A rescan finds the hint of a block that is free all the time.
+func TestLodger_RescanWhileLodgerMoves(t *testing.T) {
+	a := newTable(t, 12, 1, 1)
+	p := a.page(t, wide)
+	a.alloc(t, p, wide)
+	c := &a.types.classes[wide]
+	e := a.entry(p)
+	e.used.Or(c.lodger())
+	lost := 0
+	beside(t, func() { e.freed.Or(c.lodger()); e.freed.And(^c.lodger()) }, func() {
+		for range 1_500_000 {
+			a.leaf(HintClass+wide, 0, 0).And(0)
+			a.Rescan()
+			if a.leaf(HintClass+wide, 0, 0).Load() == 0 {
+				lost++
+			}
+		}
+	})
+	require.Zero(t, lost, "rescans that left the free block without a hint")
+}
+
+// Random bits and words in the table of pages of three eighths: nothing panics, and
+// what is found in use is what Free accepts.
+func TestLodger_Hostile(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, shift := range []uint{12, 14, 16} {
+		a := newTable(t, shift, 4, 4)
+		n := len(a.Classes())
+		w, q := n-2, n-4
+		for range 3000 {
+			for p := range uint64(4) {
+				e := a.entry(p)
+				kind := uint64(kindClass + w)
+				switch rnd.IntN(8) {
+				case 0:
+					kind = rnd.Uint64N(256)
+				case 1:
+					kind = rnd.Uint64()
+				case 2:
+					kind = uint64(kindClass + rnd.IntN(n))
+				}
+				e.word.Store(kind)
+				e.used.Store(rnd.Uint64() & rnd.Uint64())
+				e.freed.Store(rnd.Uint64() & rnd.Uint64())
+			}
+			a.Census(func(b Block) { require.LessOrEqual(t, b.Off+b.Size, a.g.End(4)) })
+			for p := range uint64(4) {
+				_ = a.Page(p)
+				for _, class := range []int{w, q, 0, n - 1} {
+					a.Inside(p, class)
+				}
+				a.Hint(p)
+			}
+			a.Rescan()
+			for _, kind := range []int{HintClass + w, HintClass + q, HintEmpty, HintHeld} {
+				for _, want := range []int{w, q, 0, NoClass} {
+					if p, is, ok := a.takeBy(kind, want); ok {
+						named := []uint64{rnd.Uint64(), a.pageOff(p), a.pageOff(p) + rnd.Uint64N(1<<shift), 0}
+						free, used := a.Collect(p, is, func() []uint64 { return named })
+						require.LessOrEqual(t, uint64(free+used), a.types.classes[is].All)
+						var bits int
+						for _, r := range a.Rounds(p, is, nil) {
+							require.NotZero(t, r.Blocks())
+							bits += r.Blocks()
+							a.Names(&r, named)
+							for !r.Empty() {
+								var c Chamber
+								a.Choose(&r, &c)
+								require.Less(t, c.Off, a.pageOff(p+1))
+							}
+						}
+						require.Equal(t, free, bits)
+						a.Leave(p, is, &a.at)
+					}
+				}
+			}
+			for range 8 {
+				off := rnd.Uint64()
+				if rnd.IntN(4) > 0 {
+					off = a.g.DataOff - 64 + off%(4<<shift+128)
+				}
+				in := a.InUse(off)
+				size, err := a.Size(off)
+				if err == nil {
+					require.True(t, in)
+					require.LessOrEqual(t, off+size, a.g.End(4))
+				} else if in {
+					require.ErrorIs(t, err, mem.ErrCorrupt)
+				}
+				var r Round
+				if rnd.IntN(2) == 0 {
+					err = a.FreeRound(off, &r)
+				} else {
+					err = a.Free(off)
+				}
+				require.Equal(t, in, err == nil)
+				a.Settle(off)
+				if !r.Empty() {
+					require.LessOrEqual(t, r.Class(), n-1)
+					a.Names(&r, []uint64{off})
+				}
+			}
+			for p := range uint64(4) {
+				a.Pass(p, int(rnd.Uint64N(4)))
+			}
+		}
+	}
 }

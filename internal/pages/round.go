@@ -56,6 +56,11 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64, c *Chamber) bool {
 		t.LeaveRound(r, at)
 		return false
 	}
+	if r.serves != r.class && t.empty(r.page, int(r.class)) { // all of it could serve the class of the lodger
+		t.LeaveRound(r, at)
+		t.Hint(r.page)
+		return false
+	}
 	t.Choose(r, c)
 	return true
 }

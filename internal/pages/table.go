@@ -296,16 +296,15 @@ func (t *Table) empty(p uint64, class int) bool {
 // free returns how many blocks of a page are free, or will be once they have been
 // collected: of its class, and of that of its lodger.
 func (t *Table) free(p uint64, c *Class) (own, lodger uint64) {
-	n := c.All
+	n, last := c.All, c.lodger() // in one word, read once: the two numbers are of one moment
 	for w := range c.words {
 		u, f := t.bits(p, c, w)
-		n -= uint64(onesIn(u.Load() &^ f.Load() & c.mask(w)))
+		inUse := u.Load() &^ f.Load() & c.mask(w)
+		n -= uint64(onesIn(inUse))
+		last &^= inUse
 	}
-	if bit := c.lodger(); bit != 0 {
-		u, f := t.bits(p, c, 0)
-		if u.Load()&^f.Load()&bit == 0 {
-			lodger = min(1, n)
-		}
+	if last != 0 {
+		lodger = 1
 	}
 	return n - lodger, lodger
 }

@@ -165,8 +165,8 @@ func (t *Table) tryHint(s *Search, sum, leaf *psync.Word64, i, bit, p uint64) (c
 // Return leaves a page that a search has found, and whose freed blocks are all
 // named by open records.
 func (t *Table) Return(s *Search, p uint64, class int) {
+	t.setHint(s.kind, p) // before we leave: there may be a block that is of use to others
 	t.Leave(p, class, s.At)
-	t.setHint(s.kind, p)
 }
 
 // TakeFree takes a free page and cuts it for the class. Each search goes on from
