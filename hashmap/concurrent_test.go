@@ -1,6 +1,7 @@
 package hashmap
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -81,7 +82,15 @@ func TestRace_Fixed(t *testing.T) {
 			_, err := other.Delete(4 + r.Uint64N(26))
 			return err
 		}
-		crowd(t, 300*time.Millisecond, read, write, remove, everything(other, func(k uint64, s sealed) bool { return s.whole(k) }, 4))
+		fetch := func(r *rand.Rand) error {
+			k := r.Uint64N(4)
+			s, err := other.Fetch(context.Background(), k, func(context.Context, uint64) (sealed, error) { return sealed{}, ErrLoad }, &FetchOptions{Stale: 1})
+			if err == nil && !s.whole(k) {
+				err = fmt.Errorf("Fetch: key %d: torn or wrong: %v", k, s)
+			}
+			return err
+		}
+		crowd(t, 300*time.Millisecond, read, write, remove, fetch, everything(other, func(k uint64, s sealed) bool { return s.whole(k) }, 4))
 	})
 }
 
@@ -277,4 +286,24 @@ func TestRace_Removed(t *testing.T) {
 		}
 		crowd(t, 300*time.Millisecond, alone, read, stale)
 	})
+}
+
+// The deadline that TTL returns is that of the key, though its block is written over
+// with an entry that has none.
+func TestRace_TTL(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, small), "m", &Options{Capacity: 10})
+	require.NoError(t, m.StoreTTL(0, 0, time.Hour))
+	read := func(*rand.Rand) error {
+		if left, ok := m.TTL(0); !ok || left < time.Minute {
+			return fmt.Errorf("it has %v, %v", left, ok)
+		}
+		return nil
+	}
+	write := func(r *rand.Rand) error {
+		if k := r.Uint64N(10); k > 2 {
+			return m.Store(k, k)
+		}
+		return m.StoreTTL(0, 0, time.Hour)
+	}
+	crowd(t, 300*time.Millisecond, read, write)
 }

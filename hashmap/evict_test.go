@@ -314,9 +314,12 @@ func TestLimit_ReadsDoNotWait(t *testing.T) {
 	var g guard
 	err := m.lock(h, &g)
 	require.NoError(t, err)
+	at := m.placeOf(t, keyOf(1), 8)
+	hint := g.row(at.index).hint(at.slot)
 	for range 200 {
 		require.EqualValues(t, 1, must2(m.Load(1)))
 	}
+	require.Equal(t, hint, g.row(at.index).hint(at.slot), "the row is his who has the lock")
 	g.unlock()
 	var held []int
 	for i := range 16 {
@@ -545,4 +548,106 @@ func TestLimit_EvictsBesideExpired(t *testing.T) {
 	if err := m.Store("one more", large); err != nil {
 		require.Greater(t, m.Evictions(), before, "refused, and nothing was evicted: %v", err)
 	}
+}
+
+// hintOf returns the hint of a key's entry.
+func hintOf(t *testing.T, m *Map[uint64, uint64], k uint64) uint32 {
+	g, at := guard{t: &m.table, seg: m.segmentOf(t, hashKey(keyOf(k), 8, &m.secrets))}, m.placeOf(t, keyOf(k), 8)
+	return g.row(at.index).hint(at.slot)
+}
+
+// A read that has found something before its handle was closed tells it nobody.
+func TestLimit_ClosedTellsNobody(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Limit: 1, CountReads: true})
+	other := open[uint64, uint64](t, a, "m")
+	require.NoError(t, m.Store(0, 0))
+	require.NoError(t, m.Store(1, 1))
+	require.NoError(t, m.Close())
+	require.Zero(t, m.Evictions())
+	require.EqualValues(t, 1, other.Evictions())
+	hint := hintOf(t, other, 1)
+	m.tell(hashKey(keyOf(1), 8, &m.secrets))
+	require.Equal(t, hint, hintOf(t, other, 1))
+	m.tally(&m.cell.hits)
+	s, err := other.Stats()
+	require.NoError(t, err)
+	require.Zero(t, s.Hits)
+}
+
+// A ring whose place was taken, and not filled yet, may have the hash of another stripe,
+// which is not locked: its row stays as it is.
+func TestLimit_HitOfAnotherStripe(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 5000})
+	hash := func(k uint64) uint64 { return hashKey(keyOf(k), 8, &m.secrets) }
+	k := uint64(1)
+	for m.stripeAt(hash(k)) == m.stripeAt(hash(0)) {
+		k++
+	}
+	require.NoError(t, m.Store(k, k))
+	hint := hintOf(t, m, k)
+	r := &m.rings.at(m.plan.stripeOf(hash(0)))[0]
+	r.hashes[0].Store(hash(k))
+	r.n.Store(1)
+	require.NoError(t, m.Store(0, 0))
+	require.Zero(t, r.n.Load())
+	require.Equal(t, hint, hintOf(t, m, k))
+}
+
+// What is evicted while a content is built is not the stripes' business, which are not
+// locked; and the tree stays that of the limit.
+func TestLimit_Building(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 40})
+	slots, _ := m.shapeOf(t)
+	require.NoError(t, m.ReplaceAll(maps.All(numbered(2000, 1))))
+	require.LessOrEqual(t, m.Len(), 40)
+	require.Zero(t, m.Evictions())
+	for i := range m.plan.stripes() {
+		require.Zero(t, m.stripe(m.stripeOff+i*stripeSize).floor.Load())
+	}
+	after, _ := m.shapeOf(t)
+	require.Equal(t, slots, after)
+}
+
+// Each use counts: a write over an entry, and reads, which the next one who locks the
+// stripe is told of. What is evicted raises the floor, and has its count again when it
+// comes back.
+func TestLimit_Uses(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 2})
+	uses := func(k uint64) int { return int(hintOf(t, m, k) & useMask) }
+	require.NoError(t, m.Store(1, 1))
+	require.Equal(t, 1, uses(1))
+	for i := range 2 {
+		require.Equal(t, outcome2(1, true), outcome3(t)(m.Swap(1, 1)))
+		require.Equal(t, 2+i, uses(1))
+	}
+	for range 4 {
+		m.Load(1)
+	}
+	require.True(t, sure(m.Persist(1)))
+	require.Equal(t, 7, uses(1))
+	floor := &m.stripe(m.stripeOff).floor
+	require.Zero(t, floor.Load())
+	for k := uint64(2); m.Contains(1); k++ {
+		require.NoError(t, m.Store(k, k))
+	}
+	require.NotZero(t, floor.Load())
+	require.NoError(t, m.Store(1, 1))
+	require.Equal(t, 8, uses(1))
+}
+
+// An entry with a worth that nobody can have written goes first.
+func TestLimit_WildWorth(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 4})
+	collide(t, 16, &m.table)
+	for i := range 4 {
+		require.NoError(t, m.Store(key16(i), i))
+	}
+	k := key16(2)
+	key, n := m.key(&k)
+	g, at := guard{t: &m.table, seg: m.segmentOf(t, 0)}, m.placeOf(t, key, n)
+	g.row(at.index).setHint(at.slot, (mostBonus+1)<<useBits|1)
+	require.NoError(t, m.Store(key16(4), 4))
+	require.False(t, m.Contains(k))
+	require.Equal(t, 4, m.Len())
 }

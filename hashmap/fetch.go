@@ -184,7 +184,11 @@ func (m *Map[K, V]) freshness(k *K, p *terms) (v V, fresh, ok bool, err error) {
 }
 
 func (t *table) isFresh(until uint64, p *terms) bool {
-	return until == 0 || p.stale == 0 || int64(until-t.clock.now()) > int64(p.stale)
+	if until == 0 || p.stale == 0 {
+		return true
+	}
+	now := t.clock.now()
+	return until > now && until-now > p.stale // it may be more than an int64 holds
 }
 
 // lead goes for the value, for all goroutines of this process that want it. stale:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"sync"
@@ -566,6 +567,7 @@ func TestFetch_Full(t *testing.T) {
 	require.True(t, string(first) == string(huge('a')) && string(second) == string(huge('b')))
 	_, ok := m.Load("k")
 	require.False(t, ok)
+	require.Equal(t, uint64(leaseUnstored), m.lease(m.leaseOff(m.idOf(new("k")), 0)).holder.Load()&leaseState)
 	v, err := m.Fetch(t.Context(), "k", func(context.Context, string) ([]byte, error) { return []byte("small"), nil }, nil)
 	require.NoError(t, err)
 	require.Equal(t, "small", string(v))
@@ -703,4 +705,178 @@ func TestFetch_PlaceOfAnother(t *testing.T) {
 	require.Equal(t, there, v)
 	l.holder.Store(l.holder.Load()&^leaseState | leaseFailed)
 	require.NoError(t, other.told(&failed), "of another key")
+}
+
+// A place that another one has claimed, after one has looked at it, is his.
+func TestFetch_PlaceTaken(t *testing.T) {
+	m := couple(t, 1, nil)[0]
+	one, two := keyID{h: 1, print: 1}, keyID{h: 2, print: 2}
+	seen := m.choose(one, m.clock.now(), 0)
+	c := m.lend(two, uint64(time.Hour), 0)
+	require.Equal(t, granted, c.verdict)
+	require.Equal(t, seen.off, c.off)
+	require.False(t, m.seize(&seen, one, m.clock.now(), uint64(time.Hour)))
+	require.True(t, m.owns(&c))
+	require.NotEqual(t, held, m.choose(keyID{h: 3, print: 2}, m.clock.now(), 0).verdict, "both hashes count")
+	m.lease(c.off).holder.Store(1<<40 | leaseClaimed) // by a third one, who has not yet raised the ticket
+	require.False(t, m.owns(&c))
+}
+
+// The word of a holder has the low bits of the ticket: it comes again, for the same
+// holder, after so many claims. Then it is another load.
+func TestFetch_TicketsWrap(t *testing.T) {
+	all := couple(t, 2, nil)
+	m, other := all[0], all[1]
+	id := m.idOf(new("k"))
+	c := m.lend(id, uint64(time.Hour), 0)
+	waiting := other.lend(id, uint64(time.Hour), 0)
+	require.Equal(t, held, waiting.verdict)
+	l := m.lease(c.off)
+	l.ticket.Store(c.ticket + leaseTicket>>ticketShift + 1)
+	require.False(t, m.owns(&c))
+	v, _, err := other.await(soon(t), &waiting)
+	require.NoError(t, err)
+	require.Equal(t, there, v)
+	l.holder.Store(c.word&leaseTicket | leaseFailed)
+	require.NoError(t, other.told(&waiting))
+}
+
+// bury has a dead one hold a place, in a state, for ever.
+func bury(l *lease, id keyID, state uint64) {
+	l.holder.Store(77<<32 | 2<<20 | state) // an incarnation that never was
+	l.hash.Store(id.h)
+	l.print.Store(id.print)
+	l.until.Store(^uint64(0))
+}
+
+// All places are held by a dead one: they are free.
+func TestFetch_OfTheDead(t *testing.T) {
+	for _, state := range []uint64{leaseClaimed, leaseLoading, leaseTelling} {
+		m := couple(t, 1, &Options{Capacity: 10})[0]
+		for i := range m.plan.leases {
+			bury(m.lease(m.leaseOff(keyID{}, i)), keyID{h: i, print: 1}, state)
+		}
+		_, err := m.Fetch(soon(t), "k", func(context.Context, string) (int, error) {
+			require.Equal(t, held, look(m, "k").verdict)
+			return 1, nil
+		}, nil)
+		require.NoError(t, err)
+	}
+}
+
+// The one who loads a stale value anew is dead: another one does it.
+func TestFetch_StaleOfTheDead(t *testing.T) {
+	m := couple(t, 1, nil)[0]
+	require.NoError(t, m.StoreTTL("k", 1, time.Minute))
+	id := m.idOf(new("k"))
+	bury(m.lease(m.leaseOff(id, 0)), id, leaseLoading)
+	var n atomic.Int64
+	v, err := m.Fetch(soon(t), "k", loading(&n, 2), &FetchOptions{TTL: time.Minute, Stale: time.Hour})
+	require.NoError(t, err)
+	require.Equal(t, 2, v)
+}
+
+// No place is free: a stale value is good enough.
+func TestFetch_StaleAndCrowded(t *testing.T) {
+	m := couple(t, 1, &Options{Capacity: 10})[0]
+	require.NoError(t, m.StoreTTL("k", 1, time.Minute))
+	for i := range m.plan.leases {
+		require.Equal(t, granted, m.lend(keyID{h: i, print: 1}, uint64(time.Hour), 0).verdict)
+	}
+	v, err := m.Fetch(soon(t), "k", unwanted(t), &FetchOptions{TTL: time.Minute, Stale: time.Hour})
+	require.NoError(t, err)
+	require.Equal(t, 1, v)
+}
+
+// A stale value that was stored again meanwhile, the same one for as long, or for
+// longer, stays.
+func TestFetch_SameMeanwhile(t *testing.T) {
+	for _, change := range []func(m *Map[string, int]) error{
+		func(m *Map[string, int]) error { return m.StoreTTL("k", 1, 30*time.Minute) },
+		func(m *Map[string, int]) error { return second(m.Expire("k", 45*time.Minute)) },
+	} {
+		m := couple(t, 1, nil)[0]
+		new(sundial).rule(&m.table)
+		require.NoError(t, m.StoreTTL("k", 1, 30*time.Minute))
+		h := hold(100, nil)
+		first := fetching(soon(t), m, "k", h.load, &FetchOptions{TTL: time.Minute, Stale: time.Hour})
+		<-h.begun
+		require.NoError(t, change(m))
+		close(h.let)
+		require.Equal(t, fetched{1, nil}, <-first)
+		require.Equal(t, map[string]int{"k": 1}, contents(t, m))
+	}
+}
+
+// The time of a lease is over, and its loader's context then ends: the lease is the
+// other one's still.
+func TestFetch_LateEnd(t *testing.T) {
+	all := couple(t, 2, nil)
+	s := new(sundial)
+	s.rule(&all[0].table, &all[1].table)
+	ctx, cancel := context.WithCancel(soon(t))
+	late, quick := hold(0, context.Canceled), hold(2, nil)
+	first := fetching(ctx, all[0], "k", late.load, nil)
+	<-late.begun
+	s.at = usualLease
+	second := fetching(soon(t), all[1], "k", quick.load, nil)
+	<-quick.begun
+	cancel()
+	close(late.let)
+	require.ErrorIs(t, (<-first).err, context.Canceled)
+	require.Equal(t, held, look(all[0], "k").verdict)
+	close(quick.let)
+	require.Equal(t, fetched{2, nil}, <-second)
+}
+
+// Who is stopped while he tells his error has the time of his lease end: nobody waits
+// for him, and nobody takes the lease that he will write to.
+func TestFetch_Telling(t *testing.T) {
+	all := couple(t, 2, nil)
+	s := new(sundial)
+	s.rule(&all[0].table, &all[1].table)
+	c := all[0].lend(all[0].idOf(new("k")), 1, 0)
+	holder := &all[0].lease(c.off).holder
+	word := c.word&^leaseState | leaseTelling
+	holder.Store(word)
+	s.at = time.Second
+	var n atomic.Int64
+	require.Equal(t, fetched{2, nil}, <-fetching(soon(t), all[1], "k", loading(&n, 2), nil))
+	require.Equal(t, word, holder.Load())
+}
+
+// Who waits for a goroutine of his process goes when his context ends, and what he gets
+// is his own.
+func TestFetch_Follows(t *testing.T) {
+	m := create[string, []byte](t, shmtest.Heap(t, roomy), "m", nil)
+	f, first := m.flights.join("k")
+	require.True(t, first)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, said, err := m.follow(ctx, "k", f)
+	require.False(t, said)
+	require.ErrorIs(t, err, context.Canceled)
+	v := []byte("value")
+	_, _, err = m.say(f, v, nil)
+	require.NoError(t, err)
+	m.flights.leave("k", f)
+	for range 3 {
+		v[0] = 'x'
+		v, said, err = m.follow(soon(t), "k", f)
+		require.NoError(t, err)
+		require.True(t, said)
+		require.Equal(t, "value", string(v))
+	}
+}
+
+// The longest time to live, and a clock that is a little behind: the value is fresh.
+func TestFetch_Longest(t *testing.T) {
+	all := couple(t, 2, &Options{TTL: math.MaxInt64})
+	require.NoError(t, all[0].Store("k", 1))
+	all[1].clock.shift -= uint64(time.Second)
+	for _, m := range all {
+		v, err := m.Fetch(soon(t), "k", unwanted(t), &FetchOptions{Stale: time.Second})
+		require.NoError(t, err)
+		require.Equal(t, 1, v)
+	}
 }

@@ -196,3 +196,19 @@ func TestCrash_Spare_AsGuard(t *testing.T) {
 		}
 	}
 }
+
+// TestCrash_Spare_KilledThenFreed: a child is killed at every tick of a write over an
+// entry; then we free the spares at once.
+func TestCrash_Spare_KilledThenFreed(t *testing.T) {
+	g := newGround(t)
+	shmtest.EachKill(t, 1, func(k int64) *shmtest.Child {
+		g.reset("replace")
+		require.NoError(t, g.m.Store(hot, []byte("old")))
+		require.NotZero(t, g.m.spareOf(hot))
+		return shmtest.ArmedAt(t, k, "striker", g.a.Name(), "replace")
+	}, func(bool) {
+		g.m.freeSpares(0)
+		require.Zero(t, g.m.spareOf(hot))
+		g.survive("replace")
+	})
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -209,4 +210,125 @@ func TestSpare_OfAStoppedOne(t *testing.T) {
 	require.ErrorIs(t, err, ErrFull)
 	require.Equal(t, spare, m.stripe(off).spare.Load())
 	g.unlock()
+}
+
+// over begins a write over the entry of a key in the spare of its stripe, as Store does,
+// and ends it; look is called in between.
+func over[V any](m *Map[string, V], k string, size uint64, look func(w *overwrite, begun bool)) {
+	key, n := m.key(&k)
+	h := hashKey(key, n, &m.secrets)
+	var w overwrite
+	defer w.end()
+	look(&w, m.overwrite(&w, key, n, h, size))
+}
+
+// The content is exchanged, and the old one is still kept, when a handle that has not
+// seen it writes over an entry: in the new content, where it is none any more.
+func TestSpare_Exchanged(t *testing.T) {
+	a := shmtest.Heap(t, roomy)
+	m, other := create[string, uint64](t, a, "m", nil), open[string, uint64](t, a, "m")
+	for i := range uint64(3) {
+		require.NoError(t, m.Store("k", i))
+	}
+	other.keepFor = func(uint64) time.Duration {
+		require.NoError(t, m.Store("k", 7))
+		return 0
+	}
+	require.NoError(t, other.Clear())
+	require.Equal(t, map[string]uint64{"k": 7}, contents(t, other))
+}
+
+// A write over an entry does what earlier writes have left to do.
+func TestSpare_Tends(t *testing.T) {
+	m := create[string, uint64](t, shmtest.Heap(t, roomy), "m", nil)
+	for i := range uint64(3) {
+		require.NoError(t, m.Store("k", i))
+	}
+	m.crowded.Store(1)
+	over(m, "k", 8, func(_ *overwrite, begun bool) { require.True(t, begun) })
+	require.Zero(t, m.crowded.Load())
+}
+
+// An entry is not written over in place, though a damaged word says that its block is
+// the spare: somebody may be reading it.
+func TestSpare_IsTheEntry(t *testing.T) {
+	m, err := Create[string, uint64](shmtest.Heap(t, roomy, shmtest.Unchecked), "m", nil)
+	require.NoError(t, err)
+	for i := range uint64(3) {
+		require.NoError(t, m.Store("k", i))
+	}
+	over(m, "k", 8, func(w *overwrite, begun bool) {
+		require.True(t, begun)
+		w.stripe.spare.Store(w.kind | w.old&offsetMask)
+	})
+	over(m, "k", 8, func(_ *overwrite, begun bool) { require.False(t, begun) })
+}
+
+// Long keys of one hash: each has its own entry written over.
+func TestSpare_OneHash(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	collide(t, 40, &m.table)
+	want := make(map[string]int)
+	for i := range 12 {
+		k := fmt.Sprintf("%040d", i%3)
+		require.NoError(t, m.Store(k, i))
+		want[k] = i
+	}
+	require.Equal(t, want, contents(t, m))
+}
+
+// A panic in the middle of a write leaves the stripe to be mended, and it is.
+func TestSpare_Panic(t *testing.T) {
+	m := create[string, uint64](t, shmtest.Heap(t, roomy), "m", nil)
+	for i := range uint64(3) {
+		require.NoError(t, m.Store("k", i))
+	}
+	over(m, "k", 8, func(w *overwrite, begun bool) {
+		require.True(t, begun)
+		k, v := "k", uint64(7)
+		key, n := m.key(&k)
+		m.fill(w.ref, key, n, &v, 0)
+		w.version, w.begun = nil, false
+		require.Panics(t, func() {
+			defer w.end()
+			w.commit(hashKey(key, n, &m.secrets))
+		})
+		w.begun, w.held = true, false
+		require.False(t, w.stripe.lock.Consistent())
+	})
+	require.EqualValues(t, 7, must2(m.Load("k")))
+	require.NoError(t, m.Store("k", 8))
+}
+
+// A sum that could not be made, since the entry is damaged, is not stored.
+func TestSpare_DamagedSum(t *testing.T) {
+	m, err := Create[string, int](shmtest.Heap(t, roomy, shmtest.Unchecked), "m", nil)
+	require.NoError(t, err)
+	for range 3 {
+		require.NoError(t, second(Add(m, "k", 1)))
+	}
+	var was uint64
+	over(m, "k", 8, func(w *overwrite, begun bool) {
+		require.True(t, begun)
+		was = w.old
+		mem.Cast[psync.Word64](m.base.Add(w.old & offsetMask)).Store(1 | 9<<32)
+	})
+	require.ErrorIs(t, second(Add(m, "k", 1)), ErrCorrupt)
+	over(m, "k", 8, func(w *overwrite, _ bool) { require.Equal(t, was, w.old) })
+}
+
+// Who looks for spares over a closed handle leaves the memory alone, which may be
+// somebody else's.
+func TestSpare_Closed(t *testing.T) {
+	afterRemoval(t, func(m *Map[string, int], gone func()) {
+		for i := range 3 {
+			require.NoError(t, m.Store("k", i))
+		}
+		gone()
+		spare := &m.stripe(m.stripeOff).spare
+		spare.Store(1 << offsetBits)
+		defer spare.Store(0)
+		require.False(t, m.freeSpares(0))
+		require.EqualValues(t, 1<<offsetBits, spare.Load())
+	})
 }

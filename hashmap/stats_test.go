@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
@@ -149,5 +150,16 @@ func TestMap_StatsBesideWriters(t *testing.T) {
 		require.LessOrEqual(t, s.Entries, uint64(40_000), "one that goes and comes may count twice")
 		require.LessOrEqual(t, s.Hit.Longest, uint64(255))
 		require.GreaterOrEqual(t, m.Cap(), 1)
+	}
+}
+
+// A write that finds no room is counted, once.
+func TestStats_Refused(t *testing.T) {
+	m := create[string, []byte](t, shmtest.Heap(t, &arena.Options{Size: 128 << 10, MaxSize: 128 << 10, Processes: 4, Objects: 8}), "m", nil)
+	for i := range 2 {
+		require.ErrorIs(t, m.Store("k", make([]byte, 1<<20)), ErrFull)
+		s, err := m.Stats()
+		require.NoError(t, err)
+		require.EqualValues(t, i+1, s.Refused)
 	}
 }

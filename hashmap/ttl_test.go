@@ -65,7 +65,16 @@ func TestTTL_EveryVerb(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, ok)
 			require.Equal(t, 5, v)
+			require.Equal(t, 5, must2(m.Load("gone")), "without the deadline of before")
 		},
+		"Fetch": func(m *Map[string, int]) {
+			v, err := m.Fetch(t.Context(), "gone", func(context.Context, string) (int, error) { return 9, nil }, nil)
+			require.NoError(t, err)
+			require.Equal(t, 9, v)
+			require.Equal(t, 9, must2(m.Load("gone")))
+		},
+		"late LoadOrStore":    func(m *Map[string, int]) { require.Equal(t, outcome{0, false}, late(t, m, "gone", 1)) },
+		"late CompareAndSwap": func(m *Map[string, int]) { require.False(t, lateCompare(t, m, "gone", 7, 1)); missing(m) },
 		"Add": func(m *Map[string, int]) {
 			sum, err := Add(m, "gone", 3)
 			require.NoError(t, err)
@@ -426,4 +435,35 @@ func TestTTL_BehindExpired(t *testing.T) {
 	require.True(t, yes(t)(m.Delete("k")))
 	require.False(t, m.Contains("k"))
 	require.NoError(t, m.Check())
+}
+
+// An entry so near to the end of the segment that it is examined expires too.
+func TestTTL_AtTheEnd(t *testing.T) {
+	m, _ := expiring(t)
+	m.end.Store(0)
+	require.True(t, m.Contains("there"))
+	require.False(t, m.Contains("gone"))
+}
+
+// The clock of a damaged map: what would expire after its end lives for ever.
+func TestTTL_EndOfTime(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	m.clock.fake = func() uint64 { return math.MaxUint64 - 5 }
+	require.NoError(t, m.StoreTTL("k", 1, time.Hour))
+	require.True(t, m.Contains("k"))
+}
+
+// An entry that expires after it was found, and before its time is looked at, is not
+// there.
+func TestTTL_ExpiresMeanwhile(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	looks := time.Duration(0)
+	m.clock.fake = func() uint64 {
+		looks++
+		return origin + uint64(looks*time.Second)
+	}
+	require.NoError(t, m.StoreTTL("k", 1, 1500*time.Millisecond))
+	_, ok := m.TTL("k")
+	require.False(t, ok)
+	require.EqualValues(t, 3, looks)
 }

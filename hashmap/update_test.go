@@ -2,6 +2,7 @@ package hashmap
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -320,6 +321,9 @@ func TestUpdate_FullSegment(t *testing.T) {
 	sum, err := Add(m, key16(slots), 1)
 	require.ErrorIs(t, err, ErrFull)
 	require.Zero(t, sum)
+	loaded, err := m.Fetch(t.Context(), key16(slots), func(context.Context, string) (int, error) { return 9, nil }, nil)
+	require.ErrorIs(t, err, ErrFull)
+	require.Equal(t, 9, loaded)
 	require.False(t, yes(t)(m.CompareAndSwap(key16(slots), 0, 1)))
 	require.False(t, m.Contains(key16(slots)))
 	require.Equal(t, before, contents(t, m))
