@@ -162,6 +162,19 @@ func framesOf(t *testing.T, frame []byte, seg *shm.Segment, k string, do func(m 
 	return frames
 }
 
+// sameStores requires that two paths leave the same in the segment at each store.
+func sameStores(t *testing.T, path, guards [][]byte, what string) {
+	t.Helper()
+	require.Len(t, path, len(guards), what)
+	for i := range guards {
+		for at := range guards[i] {
+			if guards[i][at] != path[i][at] && guards[0][at] == path[0][at] {
+				require.Failf(t, "another store", "%s, frame %d of %d: %#x holds %#x, with a guard %#x", what, i, len(guards), at, path[i][at], guards[i][at])
+			}
+		}
+	}
+}
+
 // The path that writes over an entry makes the stores of a guard, in its order: at each
 // of them the segment holds the same, but for the names of the two attaches.
 func TestCrash_Spare_AsGuard(t *testing.T) {
@@ -185,14 +198,7 @@ func TestCrash_Spare_AsGuard(t *testing.T) {
 				require.NotEqual(t, was, m.spareOf(k))
 			})
 			guards := framesOf(t, frame, seg, k, func(m *Map[string, []byte]) { asGuard(t, m, k, []byte("54321")) })
-			require.Len(t, path, len(guards), "%+v, key of %d bytes", *o, length)
-			for i := range guards {
-				for at := range guards[i] {
-					if guards[i][at] != path[i][at] && guards[0][at] == path[0][at] {
-						require.Failf(t, "another store", "%+v, key of %d bytes, frame %d of %d: %#x holds %#x, with a guard %#x", *o, length, i, len(guards), at, path[i][at], guards[i][at])
-					}
-				}
-			}
+			sameStores(t, path, guards, fmt.Sprintf("%+v, key of %d bytes", *o, length))
 		}
 	}
 }

@@ -213,6 +213,14 @@ func (m *Map[K, V]) Delete(k K) (bool, error) {
 
 // put links a filled entry.
 func (t *table) put(op *slab.Op, key mem.Ptr, n, h, ref uint64) error {
+	if t.insert(op, h, ref) {
+		return nil
+	}
+	return t.putGuarded(op, key, n, h, ref)
+}
+
+//go:noinline
+func (t *table) putGuarded(op *slab.Op, key mem.Ptr, n, h, ref uint64) error {
 	var g guard
 	if err := t.lock(h, &g); err != nil {
 		return err
