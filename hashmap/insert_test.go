@@ -1,12 +1,12 @@
 package hashmap
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -39,7 +39,9 @@ func TestInsert_LeavesToGuard(t *testing.T) {
 	inserting(m, "other", no)
 	g.unlock()
 	inserting(m, "other", yes)
-	inserting(create[string, int](t, shmtest.Heap(t, roomy), "m", &Options{Limit: 100}), "k", no)
+	limited := create[string, int](t, shmtest.Heap(t, roomy), "m", &Options{Limit: 100})
+	require.NoError(t, limited.Store("first", 1))
+	inserting(limited, "k", no)
 
 	crowded := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
 	collide(t, 16, &crowded.table)
@@ -65,15 +67,44 @@ func TestInsert_Exchanged(t *testing.T) {
 	require.Equal(t, 1, other.Len())
 }
 
-// The segment is split when it is too full, and not before.
+// A segment that has too many entries is to be split; its count, and that of the
+// stripe, have the new one.
 func TestInsert_Crowds(t *testing.T) {
-	m := create[string, int](t, shmtest.Heap(t, roomy), "m", &Options{Capacity: 10})
-	slots := m.Cap()
-	for i := 0; i < 20*slots; i++ {
-		require.NoError(t, m.Store(fmt.Sprint(i), i))
+	for more, crowded := range []bool{false, true} {
+		m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+		require.NoError(t, m.Store("first", 1))
+		key, n := m.key(new("k"))
+		seg := m.segmentOf(t, hashKey(key, n, &m.secrets))
+		count := &mem.Cast[first](m.base.Add(seg.Off)).count
+		count.Put(full(seg.Buckets) - 1 + uint64(more))
+		inserting(m, "k", func(_ *insertion, found bool) { require.True(t, found) })
+		require.NoError(t, m.Store("k", 1))
+		require.Equal(t, full(seg.Buckets)+uint64(more), count.Load())
+		require.Equal(t, crowded, m.crowded.Load() != 0)
+		require.Equal(t, 2, m.Len())
 	}
-	require.Equal(t, 20*slots, m.Len())
-	require.Greater(t, m.Cap(), 20*slots)
+}
+
+// Who waits for a change is told.
+func TestInsert_Bell(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	require.NoError(t, m.Store("first", 1))
+	inserting(m, "k", func(_ *insertion, found bool) { require.True(t, found) })
+	bell := m.news.bell.Load()
+	m.announce()
+	require.NoError(t, m.Store("k", 1))
+	require.Equal(t, bell+1, m.news.bell.Load())
+}
+
+// Who has begun a write when the handle is closed leaves the memory alone, which may be
+// somebody else's.
+func TestInsert_Closed(t *testing.T) {
+	afterRemoval(t, func(m *Map[string, int], gone func()) {
+		require.NoError(t, m.Store("first", 1))
+		inserting(m, "k", func(_ *insertion, found bool) { require.True(t, found) })
+		gone()
+		inserting(m, "k", func(w *insertion, found bool) { require.False(t, found || w.held, "nor takes the lock that was there") })
+	})
 }
 
 // A panic in the middle of it leaves the stripe to be mended, and it is.
