@@ -26,7 +26,7 @@ func TestCrash_Insert_AsGuard(t *testing.T) {
 			for i := range entries + 1 {
 				require.NoError(t, m.Store(fmt.Sprint("x", i), []byte("12345")))
 			}
-			k := insertable(m)
+			k := insertable(m, anywhere)
 			frame := shmtest.Frame(seg)
 			insert := func(put func(m *Map[string, []byte], op *slab.Op, key mem.Ptr, n, h, ref uint64) bool) [][]byte {
 				return framesOf(t, frame, seg, "x0", func(m *Map[string, []byte]) {
@@ -45,20 +45,6 @@ func TestCrash_Insert_AsGuard(t *testing.T) {
 				return m.putGuarded(op, key, n, h, ref) == nil
 			})
 			sameStores(t, path, guards, fmt.Sprintf("%+v, %d entries", *o, entries))
-		}
-	}
-}
-
-// insertable returns a key that plainly is not there.
-func insertable(m *Map[string, []byte]) string {
-	for i := 0; ; i++ {
-		k := fmt.Sprint("new", i)
-		key, n := m.key(&k)
-		var w insertion
-		ok := w.find(&m.table, hashKey(key, n, &m.secrets))
-		w.end()
-		if ok {
-			return k
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package hashmap
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/internal/tree"
 )
 
 // inserting begins to link the entry of a key, as Store does, and ends that; look is
@@ -19,30 +21,45 @@ func inserting[V any](m *Map[string, V], k string, look func(w *insertion, found
 	look(&w, w.find(&m.table, hashKey(key, n, &m.secrets)))
 }
 
+// insertable returns a key that plainly is not there, and of whose place ok holds. (Of
+// some keys the tag is that of a free slot.)
+func insertable[V any](m *Map[string, V], ok func(w *insertion) bool) (k string) {
+	for i, found := 0, false; !found; i++ {
+		k = fmt.Sprint("k", i)
+		inserting(m, k, func(w *insertion, yes bool) { found = yes && ok(w) })
+	}
+	return k
+}
+
+func anywhere(*insertion) bool { return true }
+
 // Whatever is out of the ordinary is left to a guard: a key that is there or whose tag
 // is, a bucket that sends further, or is full, or whose stripe is locked, and all of a
 // map with a limit.
 func TestInsert_LeavesToGuard(t *testing.T) {
 	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
 	no := func(_ *insertion, found bool) { require.False(t, found) }
-	yes := func(_ *insertion, found bool) { require.True(t, found) }
 	inserting(m, "k", no) // the handle has not seen the tree yet
 	require.NoError(t, m.Store("first", 1))
-	inserting(m, "k", yes)
-	require.NoError(t, m.Store("k", 1))
-	inserting(m, "k", no)
-	require.True(t, sure(m.Delete("k")))
-	inserting(m, "k", no) // its tag is there still
-	key, n := m.key(new("other"))
+	k := insertable(m, anywhere)
+	require.NoError(t, m.Store(k, 1))
+	inserting(m, k, no)
+	require.True(t, sure(m.Delete(k)))
+	inserting(m, k, no) // its tag is there still
+	other := insertable(m, anywhere)
+	key, n := m.key(&other)
 	var g guard
 	require.NoError(t, m.lock(hashKey(key, n, &m.secrets), &g))
-	inserting(m, "other", no)
+	var w insertion
+	found := w.find(&m.table, hashKey(key, n, &m.secrets))
 	g.unlock()
-	inserting(m, "other", yes)
-	limited := create[string, int](t, shmtest.Heap(t, roomy), "m", &Options{Limit: 100})
-	require.NoError(t, limited.Store("first", 1))
-	inserting(limited, "k", no)
+	require.False(t, found)
 
+	limited := create[string, int](t, shmtest.Heap(t, roomy), "m", &Options{Limit: 100})
+	for i := range 20 {
+		require.NoError(t, limited.Store("first", 1))
+		inserting(limited, fmt.Sprint("k", i), no)
+	}
 	crowded := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
 	collide(t, 16, &crowded.table)
 	for i := range bucketSlots + 2 {
@@ -73,12 +90,12 @@ func TestInsert_Crowds(t *testing.T) {
 	for more, crowded := range []bool{false, true} {
 		m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
 		require.NoError(t, m.Store("first", 1))
-		key, n := m.key(new("k"))
+		k := insertable(m, anywhere)
+		key, n := m.key(&k)
 		seg := m.segmentOf(t, hashKey(key, n, &m.secrets))
 		count := &mem.Cast[first](m.base.Add(seg.Off)).count
 		count.Put(full(seg.Buckets) - 1 + uint64(more))
-		inserting(m, "k", func(_ *insertion, found bool) { require.True(t, found) })
-		require.NoError(t, m.Store("k", 1))
+		require.NoError(t, m.Store(k, 1))
 		require.Equal(t, full(seg.Buckets)+uint64(more), count.Load())
 		require.Equal(t, crowded, m.crowded.Load() != 0)
 		require.Equal(t, 2, m.Len())
@@ -89,10 +106,10 @@ func TestInsert_Crowds(t *testing.T) {
 func TestInsert_Bell(t *testing.T) {
 	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
 	require.NoError(t, m.Store("first", 1))
-	inserting(m, "k", func(_ *insertion, found bool) { require.True(t, found) })
+	k := insertable(m, anywhere)
 	bell := m.news.bell.Load()
 	m.announce()
-	require.NoError(t, m.Store("k", 1))
+	require.NoError(t, m.Store(k, 1))
 	require.Equal(t, bell+1, m.news.bell.Load())
 }
 
@@ -101,9 +118,9 @@ func TestInsert_Bell(t *testing.T) {
 func TestInsert_Closed(t *testing.T) {
 	afterRemoval(t, func(m *Map[string, int], gone func()) {
 		require.NoError(t, m.Store("first", 1))
-		inserting(m, "k", func(_ *insertion, found bool) { require.True(t, found) })
+		k := insertable(m, anywhere)
 		gone()
-		inserting(m, "k", func(w *insertion, found bool) { require.False(t, found || w.held, "nor takes the lock that was there") })
+		inserting(m, k, func(w *insertion, found bool) { require.False(t, found || w.held, "nor takes the lock that was there") })
 	})
 }
 
@@ -111,7 +128,12 @@ func TestInsert_Closed(t *testing.T) {
 func TestInsert_Panic(t *testing.T) {
 	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
 	require.NoError(t, m.Store("first", 1))
-	k, v := "k", 7
+	// Its record names the word behind the slots, the version of the next bucket: one
+	// that has none yet.
+	k, v := insertable(m, func(w *insertion) bool {
+		next := mem.Cast[bucket](m.base.Add(w.at + bucketSize))
+		return w.at+bucketSize < w.seg.Off+tree.Size(w.seg.Buckets) && next.version.Load() == 0
+	}), 7
 	key, n := m.key(&k)
 	op, ref, err := m.begin(key, n, &v)
 	require.NoError(t, err)
@@ -126,7 +148,7 @@ func TestInsert_Panic(t *testing.T) {
 		require.False(t, w.stripe.lock.Consistent())
 	})
 	op.End()
-	require.False(t, m.Contains("k"))
-	require.NoError(t, m.Store("k", 8))
-	require.Equal(t, map[string]int{"first": 1, "k": 8}, contents(t, m))
+	require.False(t, m.Contains(k))
+	require.NoError(t, m.Store(k, 8))
+	require.Equal(t, map[string]int{"first": 1, k: 8}, contents(t, m))
 }
