@@ -12,7 +12,8 @@ const growStep = 512 << 10
 // grow commits more pages, so that at least n free ones lie at the end. Nobody
 // holds a lock: the space is allocated, then one compare-and-swap publishes it.
 // Whoever dies or is stopped in between keeps nobody from doing it again. When
-// another process was faster, grow returns as if it had been ours.
+// another process was faster, grow returns as if it had been ours. The pages are
+// mapped in at once: by themselves each would cost its first writer a page fault.
 func (c *core) grow(n uint64) error {
 	g := c.plan.pages
 	c.refresh()

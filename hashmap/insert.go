@@ -13,23 +13,19 @@ import (
 // of them is done with the same stores in the same order, and nothing that this one does
 // not need. Whatever is out of the ordinary is left to a guard.
 type insertion struct {
-	t      *table
-	stripe *stripe
+	grip
 	off    uint64 // of the stripe
 	side   int    // of the tree
 	seg    tree.Segment
 	bucket *bucket
 	at     uint64 // offset of the bucket
 	slot   uint64
-	held   bool // the stripe's lock is ours
-	half   bool // a change was begun and not ended
-	done   bool // something was changed
 }
 
 // insert links a filled entry, if its key plainly is not there.
 func (t *table) insert(op *slab.Op, h, ref uint64) bool {
 	var w insertion
-	defer w.end()
+	defer w.release()
 	if !w.find(t, h) {
 		return false
 	}
@@ -93,17 +89,4 @@ func (w *insertion) commit(r *intent.Record, h, ref uint64) {
 	s.end()
 	r.Close() // survivor: nothing to mend
 	w.half = false
-}
-
-// end gives the stripe back; for mending, if a panic cut commit short.
-func (w *insertion) end() {
-	switch {
-	case !w.held:
-	case w.half:
-		w.stripe.lock.Abandon()
-	default:
-		if w.stripe.lock.Unlock(); w.done {
-			w.t.ring()
-		}
-	}
 }

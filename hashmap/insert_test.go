@@ -17,7 +17,7 @@ import (
 func inserting[V any](m *Map[string, V], k string, look func(w *insertion, found bool)) {
 	key, n := m.key(&k)
 	var w insertion
-	defer w.end()
+	defer w.release()
 	look(&w, w.find(&m.table, hashKey(key, n, &m.secrets)))
 }
 
@@ -141,7 +141,7 @@ func TestInsert_Panic(t *testing.T) {
 		require.True(t, found)
 		w.slot = bucketSlots // beyond the last one
 		require.Panics(t, func() {
-			defer w.end()
+			defer w.release()
 			w.commit(op.Record, hashKey(key, n, &m.secrets), ref)
 		})
 		w.held = false

@@ -65,9 +65,8 @@ func (t *table) setKinds() {
 // with the cache misses of the next one. Whatever is out of the ordinary is left to a
 // guard, who also says what is wrong.
 type overwrite struct {
-	t       *table
+	grip
 	op      slab.Op
-	stripe  *stripe
 	off     uint64 // of the stripe
 	kind    uint64 // high bits of the word that the old block gets as a spare
 	version *psync.Word64
@@ -78,9 +77,28 @@ type overwrite struct {
 	ref     uint64 // of the spare
 	row     uint64 // of a map with a limit: offset of the bucket's row
 	begun   bool   // op is to be ended
-	held    bool   // the stripe's lock is ours
-	half    bool   // a change was begun and not ended
-	done    bool   // something was changed
+}
+
+// grip is the lock of a stripe as a write on a path of its own has it.
+type grip struct {
+	t      *table
+	stripe *stripe
+	held   bool // the lock is ours
+	half   bool // a change was begun and not ended
+	done   bool // something was changed
+}
+
+// release gives the stripe back; for mending, if a panic cut a change short.
+func (g *grip) release() {
+	switch {
+	case !g.held:
+	case g.half:
+		g.stripe.lock.Abandon()
+	default:
+		if g.stripe.lock.Unlock(); g.done {
+			g.t.ring()
+		}
+	}
 }
 
 // hasSpare reports whether there is a spare for a write over the entry of a key, and
@@ -199,17 +217,9 @@ func (w *overwrite) commit(h uint64) {
 	w.half = false
 }
 
-// end gives back what overwrite has taken; for mending, if a panic cut commit short.
+// end gives back what overwrite has taken.
 func (w *overwrite) end() {
-	switch {
-	case !w.held:
-	case w.half:
-		w.stripe.lock.Abandon()
-	default:
-		if w.stripe.lock.Unlock(); w.done {
-			w.t.ring()
-		}
-	}
+	w.release()
 	if w.begun {
 		w.op.End()
 	}

@@ -39,8 +39,9 @@ type Fit struct {
 // What a structure needs for itself, the block of its root to begin with, is a
 // request as any other. Pages do not move: all blocks are sure to find the room
 // only if they are allocated in the order of the requests, those larger than half a
-// page first, and nothing is freed between. How much memory the file system has left,
-// Plan does not know.
+// page first, and nothing is freed between; and by one goroutine: others may keep a
+// few blocks of each size at hand, which until the arena is full serve only them. How
+// much memory the file system has left, Plan does not know.
 //
 // The error says what is wrong with the options, or wraps ErrFull: no arena can
 // be that large.

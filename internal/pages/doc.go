@@ -13,7 +13,7 @@
 //   - Lodger: a block of another class, the last one of its page. Two blocks of
 //     three eighths of a page leave a quarter, which serves the class of that size.
 //   - Run: consecutive pages that hold one block larger than the largest class.
-//   - Page word: {lessee, busy, kind} in one word, so that a page changes hands
+//   - Page word: {who is inside, busy, kind} in one word, so that a page changes hands
 //     and kind by one compare-and-swap.
 //   - Inside: one goroutine of one process at a time is in a page that is cut for
 //     a class; the page word says who. Only he marks blocks as used. Anybody may

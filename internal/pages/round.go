@@ -57,8 +57,8 @@ func (t *Table) Next(r *Round, me psync.ID, at *psync.Word64, c *Chamber) bool {
 		return false
 	}
 	if r.serves != r.class && t.empty(r.page, int(r.class)) { // all of it could serve the class of the lodger
+		t.Hint(r.page) // before we leave: others may be short of it
 		t.LeaveRound(r, at)
-		t.Hint(r.page)
 		return false
 	}
 	t.Choose(r, c)
