@@ -408,7 +408,7 @@ func TestCrash_Map_TwoDead(t *testing.T) {
 	require.NoError(t, mb.Store(cold, []byte("0")))
 	moments := freezeBoth(t, seg, func() error { return ma.Store(hot, []byte("new")) }, func(i int) error {
 		return mb.Store(cold, fmt.Append(nil, i))
-	}, &ma.table)
+	}, &mb.table)
 	var second int
 	for _, m := range moments {
 		frames := recoverBoth(t, seg, m)
@@ -421,7 +421,8 @@ func TestCrash_Map_TwoDead(t *testing.T) {
 }
 
 // freezeBoth freezes the segment at every tick of one operation, when the other
-// one, in another goroutine, has returned or waits for the lock.
+// one, in another goroutine and by the handle tb, has returned or waits for the
+// lock.
 func freezeBoth(t *testing.T, seg *shm.Segment, one func() error, other func(i int) error, tb *table) (moments []moment) {
 	done := make(chan error, 1)
 	acked, begun := 0, 0
@@ -475,10 +476,13 @@ func must[T any](x T, err error) T {
 	return x
 }
 
-// waiting reports whether somebody sleeps on the lock of the first stripe.
+// waiting reports whether the handle's process sleeps on the lock of the first
+// stripe. One that has slept takes the lock as its owner with the mark that
+// somebody may sleep, and stores then: it does not wait.
 func waiting(tb *table) bool {
 	word := mem.Cast[psync.Word64](tb.base.Add(tb.stripeAt(0))).Load()
-	return word&1 != 0 && psync.IDOf(word) != 0
+	holder := psync.IDOf(word)
+	return word&1 != 0 && holder != 0 && holder != tb.floor.Owner.ID()
 }
 
 func recoverBoth(t *testing.T, seg *shm.Segment, at moment) (frames [][]byte) {

@@ -182,7 +182,7 @@ func TestCrash_Fetch_Late(t *testing.T) {
 				happened = true
 				at.Add(uint64(usualLease))
 				go other()
-				for limit := time.Now().Add(10 * time.Second); len(done) == 0 && !waiting(&m.table); runtime.Gosched() {
+				for limit := time.Now().Add(10 * time.Second); len(done) == 0 && !waiting(&x.table); runtime.Gosched() {
 					require.True(t, time.Now().Before(limit), "it neither returns nor waits for the lock")
 				}
 			})
