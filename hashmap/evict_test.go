@@ -22,6 +22,9 @@ import (
 // more memory however much is stored.
 func TestLimit_Holds(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 100, 255, 256, 1000, 5000, 60_000} {
+		if mem.Race && limit > 1000 {
+			continue // one goroutine, and many keys
+		}
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
 			a := shmtest.Heap(t, spacious)
 			m := create[uint64, uint64](t, a, "m", &Options{Limit: limit, Capacity: 3})
@@ -267,6 +270,9 @@ func skewed(n int) []uint64 {
 func TestLimit_HotKeysStay(t *testing.T) {
 	keys := skewed(120_000)
 	for _, limit := range []int{300, 2000} {
+		if mem.Race && limit > 300 {
+			continue // one goroutine
+		}
 		seg := shmtest.Segment(t, spacious)
 		for _, handles := range []int{1, 2, 3} {
 			a := shmtest.OnSegment(t, seg, spacious)

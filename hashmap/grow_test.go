@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/internal/tree"
 )
@@ -25,7 +26,7 @@ func TestMap_Grow(t *testing.T) {
 		m := create[uint64, uint64](t, a, "m", &Options{Capacity: 1})
 		other := open[uint64, uint64](t, b, "m")
 		n := uint64(100_000)
-		if testing.Short() {
+		if testing.Short() || mem.Race {
 			n = 20_000
 		}
 		first := m.dir.Load().Bits

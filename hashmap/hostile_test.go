@@ -232,7 +232,11 @@ func TestHostile_Garbage(t *testing.T) {
 	v := newVictim(t)
 	note, stop := deadline(t)
 	defer stop()
-	inParallel(3000, func(i int) {
+	tries := 3000
+	if mem.Race {
+		tries = 500 // each one goroutine's
+	}
+	inParallel(tries, func(i int) {
 		seed := rand.Uint64()
 		note("seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 0))

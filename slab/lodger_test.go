@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/slab"
@@ -166,7 +167,7 @@ func reference(page uint64, rs []slab.Request) (need uint64) {
 func TestPlan_Random(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(11, 11))
 	lists := 12
-	if raceEnabled {
+	if mem.Race {
 		lists = 2
 	}
 	for _, page := range []int{4 << 10, 16 << 10, 64 << 10} {
@@ -219,7 +220,7 @@ func TestLodger_Stress(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rounds := 20
-	if raceEnabled {
+	if mem.Race {
 		rounds = 5
 	}
 	for _, page := range []int{4096, 16384} {

@@ -22,7 +22,7 @@ import (
 // modelOps is how many operations a model test runs.
 func modelOps(full int) int {
 	switch {
-	case raceEnabled || testing.Short():
+	case mem.Race || testing.Short():
 		return full / 50
 	default:
 		return full

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/slab"
 )
@@ -41,7 +42,7 @@ func TestPlan_Room(t *testing.T) {
 		for _, o := range planned(page) {
 			t.Run(fmt.Sprintf("%dKiB/%d-%d", page>>10, o.Size, o.MaxSize), func(t *testing.T) {
 				for _, n := range []uint64{0, 16, 24, 100, 512, 2048, p/2 - 9, p / 2, p/2 + 1, p, 3*p - 1, 10 * p} {
-					if raceEnabled && n < p/2-9 && max(o.Size, o.MaxSize) > 1<<20 {
+					if mem.Race && n < p/2-9 && max(o.Size, o.MaxSize) > 1<<20 {
 						continue // one goroutine, and many blocks
 					}
 					exactly(t, o, n)
@@ -90,7 +91,7 @@ func TestPlan_Shared(t *testing.T) {
 func TestPlan_Requests(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 5))
 	lists := 12
-	if raceEnabled {
+	if mem.Race {
 		lists = 2
 	}
 	for _, page := range []int{4 << 10, 16 << 10, 64 << 10} {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/slab"
 )
@@ -66,7 +67,7 @@ func TestShare_TakeHeld(t *testing.T) {
 func TestShare_NeverFullWhileEmpty(t *testing.T) {
 	one, other := two(t, small(65536))
 	rounds := 20000
-	if raceEnabled || testing.Short() {
+	if mem.Race || testing.Short() {
 		rounds = 1000
 	}
 	var all sync.WaitGroup

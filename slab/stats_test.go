@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/shmtest"
@@ -224,7 +225,7 @@ func TestStats_Held(t *testing.T) {
 func TestRace_Stats(t *testing.T) {
 	one, other := two(t, small(4096))
 	rounds := 20000
-	if raceEnabled || testing.Short() {
+	if mem.Race || testing.Short() {
 		rounds = 2000
 	}
 	var writers, readers sync.WaitGroup
@@ -287,7 +288,7 @@ func TestBound_Metadata(t *testing.T) {
 		17 << 20:  {2.5, 1}, // a second group of hints, for the last pages of 4 KiB
 	}
 	for size, bound := range bounds {
-		if raceEnabled && size > 1<<20 {
+		if mem.Race && size > 1<<20 {
 			continue
 		}
 		for _, page := range []int{4 << 10, 16 << 10, 64 << 10} {

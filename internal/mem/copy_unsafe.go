@@ -7,6 +7,12 @@ import "unsafe"
 // never do: one is in the segment, the other is not.
 type whole[T any] struct{ v T }
 
+// wordFill says how payload is written in this build: plainly, since only memory that
+// nobody is led to yet is filled. But a reader with a stale offset may still look at a
+// block that is being filled anew, and throws away what it saw; only atomic stores keep
+// the race detector from reporting that.
+const wordFill = Race
+
 // Read returns a copy of the T at p.
 func Read[T any](p Ptr) T {
 	if !wordCopy {

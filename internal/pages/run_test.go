@@ -253,7 +253,7 @@ func TestFindRun_Random(t *testing.T) {
 	const n = groupPages + 300
 	rnd, model := rand.New(rand.NewPCG(1, 2)), bestFit(true)
 	rounds := 300
-	if testing.Short() {
+	if testing.Short() || mem.Race {
 		rounds = 30
 	}
 	for range rounds {
@@ -352,8 +352,8 @@ func (a *attach) giveUp(t *testing.T, p, n uint64) {
 // pages with memory for it, by placement.
 func TestFindRun_Mix(t *testing.T) {
 	steps := 3000
-	if testing.Short() {
-		steps = 1500
+	if testing.Short() || mem.Race {
+		steps = 500
 	}
 	var sum [4]int
 	for _, full := range []int{80, 85, 90} {
