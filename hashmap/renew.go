@@ -121,6 +121,7 @@ func (t *table) renew(bits uint, buckets uint64, first bool, fill func(*nursery)
 			err = fill(n)
 		}
 		if err == nil {
+			t.news.wanted.Store(0) // survivor: as it is usually. What is old by the exchange may be wanted at once
 			err = t.underTree(func() error {
 				beginChange(&t.news.changes)
 				t.tree.Exchange()
@@ -153,7 +154,6 @@ func keepTime(entries uint64) time.Duration {
 
 // keepOld waits so long, or until somebody wants the memory of the old content.
 func (t *table) keepOld(d time.Duration) {
-	t.news.wanted.Store(0) // survivor: as it is usually
 	for end := time.Now().Add(d); t.news.wanted.Load() == 0 && !t.dead(); {
 		left := time.Until(end)
 		if left <= 0 {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -396,6 +397,9 @@ func TestMap_OldContentIsWanted(t *testing.T) {
 	exchanged, done := make(chan bool), make(chan error)
 	m.keepFor = func(uint64) time.Duration {
 		close(exchanged)
+		for limit := time.Now().Add(10 * time.Second); m.news.wanted.Load() == 0 && time.Now().Before(limit); { // before it begins to keep it
+			runtime.Gosched()
+		}
 		return time.Minute
 	}
 	go func() { done <- m.Clear() }()

@@ -63,12 +63,12 @@ func TestShare_NotFullAfterLeave(t *testing.T) {
 	me := s[1].Floor().Owner.ID()
 	at := s[1].Floor().Records.Record(me.Slot(), 0).Inside()
 	for range 20 {
+		start := time.Now()
 		require.True(t, table.Enter(0, class, me, at))
 		var all sync.WaitGroup
 		var ref uint64
 		var err error
 		all.Go(func() { ref, err = grab(s[2], 96) })
-		start := time.Now()
 		time.Sleep(5 * time.Millisecond)
 		table.Leave(0, class, at)
 		inside := time.Since(start)
