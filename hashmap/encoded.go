@@ -160,7 +160,7 @@ func (m *Encoded[K, V]) loadNew(k K, h uint64) (*V, bool) {
 		if t.stands(&f) {
 			return m.remember(&item[K, V]{key: m.ownKey(&k), hash: h, at: f, bytes: b})
 		}
-		pause(try)
+		m.raw.again(try)
 	}
 }
 

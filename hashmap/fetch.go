@@ -179,7 +179,7 @@ func (m *Map[K, V]) freshness(k *K, p *terms) (v V, fresh, ok bool, err error) {
 			runtime.KeepAlive(m)
 			return v, m.isFresh(until, p), true, nil
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 

@@ -156,7 +156,8 @@ func (w *walk) find() bool {
 		switch {
 		case w.t.dead():
 			return false
-		case version != d.Version: // look again
+		case version != d.Version:
+			w.t.again(try)
 		case !there:
 			if w.replaced = w.begun; w.replaced {
 				return false
@@ -175,7 +176,6 @@ func (w *walk) find() bool {
 			}
 			return true
 		}
-		pause(try)
 	}
 }
 
@@ -297,7 +297,7 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 		if m.dead() {
 			return 0, false
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 

@@ -93,7 +93,7 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 	}
 	mem.ReadInto(v, text.Add(pad8(n)))
 	if (head.version.Load()^version)|(m.version.Load()^d.Version)|(m.state.Load()^m.open.Load()) != 0 {
-		return m.loadSlow(key, n, h, v)
+		return m.loadAgain(key, n, h, v)
 	}
 	runtime.KeepAlive(m)
 	return !m.tells || m.hit(h)
@@ -115,8 +115,16 @@ func (m *Map[K, V]) loadOther(key mem.Ptr, n uint64, v *V) bool {
 	return m.loadSlow(key, n, hashBytes(key, n, &m.secrets), v)
 }
 
-// loadSlow is LoadInto where a write came between, where the key is not there or
-// the chain is longer than its home bucket, or where something is wrong.
+// loadAgain is LoadInto where a write came between.
+//
+//go:noinline
+func (m *Map[K, V]) loadAgain(key mem.Ptr, n, h uint64, v *V) bool {
+	m.again(0)
+	return m.loadSlow(key, n, h, v)
+}
+
+// loadSlow is LoadInto where the key is not there or the chain is longer than its home
+// bucket, or where something is wrong.
 //
 //go:noinline
 func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64, v *V) bool {
@@ -137,7 +145,7 @@ func (m *Map[K, V]) loadSlow(key mem.Ptr, n, h uint64, v *V) bool {
 			*v = *new(V)
 			return false
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 
@@ -191,7 +199,7 @@ func (t *table) appendValue(dst []byte, key mem.Ptr, n, h uint64) ([]byte, bool)
 		if t.dead() {
 			return dst, false
 		}
-		pause(try)
+		t.again(try)
 	}
 }
 

@@ -53,6 +53,11 @@ type Stats struct {
 
 	// Hits and Misses are exact numbers, with [Options].CountReads, and else 0.
 	Hits, Misses uint64
+
+	// Retries is how often a read, a comparison or a walk by this handle began again,
+	// because a write to the same bucket, or growth, came between. It is this process's
+	// own number: a read stores nothing that is shared.
+	Retries uint64
 }
 
 // Chain is how many buckets, of one cache line each, are looked at.
@@ -110,7 +115,7 @@ func (m *Map[K, V]) measure(w *walk) (s Stats, ok bool) {
 			if !w.stands() || m.dead() {
 				return s, false
 			}
-			pause(try)
+			m.again(try)
 		}
 	}
 	over := func(i uint64) bool { return m.bucket(&w.seg, i%s.Buckets).tags.Load() >= overflowed }
@@ -191,6 +196,7 @@ func (t *table) finish(s *Stats) {
 	s.Writes, s.Expired = t.writes()
 	s.Evicted, s.Refused = t.evictions(), t.news.refused.Load()
 	s.Hits, s.Misses = t.reads()
+	s.Retries = t.retries.Load()
 	s.RootBytes = t.floor.Pages.BlockSize(t.object.Size())
 	if d, err := t.look(); err == nil && d.Bits != 0 {
 		s.Words = d.Len()
@@ -224,7 +230,7 @@ func (m *Map[K, V]) Cap() int {
 		case m.dead():
 			return 0
 		case m.version.Load() != version:
-			pause(try)
+			m.again(try)
 		case err != nil:
 			m.damaged("%v", err)
 			return 0

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
@@ -162,4 +163,42 @@ func TestStats_Refused(t *testing.T) {
 		require.NoError(t, err)
 		require.EqualValues(t, i+1, s.Refused)
 	}
+}
+
+// A read that begins again is counted, in the handle that reads. A value of some pages
+// takes long enough to copy for a write to come between.
+func TestStats_Retries(t *testing.T) {
+	type pages [32 << 10]byte
+	seg := shmtest.Segment(t, spacious)
+	w := create[string, pages](t, shmtest.OnSegment(t, seg, spacious), "m", nil)
+	m := open[string, pages](t, shmtest.OnSegment(t, seg, spacious), "m")
+	require.NoError(t, w.Store(hot, pages{}))
+	retries := func(m *Map[string, pages]) uint64 {
+		s, err := m.Stats()
+		require.NoError(t, err)
+		return s.Retries
+	}
+	v := new(pages)
+	require.True(t, m.LoadInto(hot, v)) // it has seen the tree now
+	before := retries(m)
+	for range 100 {
+		require.True(t, m.Contains(hot))
+		require.True(t, m.LoadInto(hot, v))
+	}
+	require.Equal(t, before, retries(m), "nobody has written")
+	var stop atomic.Bool
+	var writer sync.WaitGroup
+	end := func() { stop.Store(true); writer.Wait() }
+	defer end()
+	writer.Go(func() {
+		for v := new(pages); !stop.Load(); {
+			assert.NoError(t, w.Store(hot, *v))
+		}
+	})
+	for limit := time.Now().Add(20 * time.Second); retries(m) == before; {
+		require.True(t, m.LoadInto(hot, v))
+		require.True(t, time.Now().Before(limit))
+	}
+	end()
+	require.Zero(t, retries(w), "its own number")
 }

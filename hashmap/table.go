@@ -56,6 +56,7 @@ type table struct {
 	clock      clock
 	purging    sync.Mutex                         // held by the goroutine that purges
 	purged     uint64                             // first hash not yet looked at
+	retries    atomic.Uint64                      // times that a search was repeated
 	helps      atomic.Uint64                      // times that the swap lock was found taken
 	keepFor    func(entries uint64) time.Duration // how long an exchange keeps the old content
 }
@@ -403,9 +404,10 @@ func slotIn(match uint64) uint64 { return uint64(bits.TrailingZeros64(match)) >>
 // stands reports whether what was read since find returned f stands.
 func (t *table) stands(f *found) bool { return !t.changed(f) && !t.dead() }
 
-// pause lets others run when a search is to be repeated: somebody is writing
-// this bucket faster than we read it.
-func pause(try int) {
+// again is called before a search is repeated, since a write came between. It lets
+// others run if somebody is writing faster than we read.
+func (t *table) again(try int) {
+	t.retries.Add(1)
 	if try > 8 {
 		runtime.Gosched()
 	}

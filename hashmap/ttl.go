@@ -67,7 +67,7 @@ func (m *Map[K, V]) TTL(k K) (left time.Duration, ok bool) {
 			runtime.KeepAlive(m)
 			return m.left(until)
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 

@@ -266,7 +266,7 @@ func (m *Map[K, V]) compared(key mem.Ptr, n uint64, v *V) (bool, error) {
 			runtime.KeepAlive(m)
 			return equal, nil
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 
@@ -337,7 +337,7 @@ func (t *table) observe(key mem.Ptr, n, h uint64) found {
 		if t.dead() {
 			return found{}
 		}
-		pause(try)
+		t.again(try)
 	}
 }
 
@@ -404,7 +404,7 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 		if done {
 			return fresh, entry != nil, nil
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 
@@ -421,7 +421,7 @@ func (m *Map[K, V]) read(key mem.Ptr, n, h uint64) (v V, f found, err error) {
 			runtime.KeepAlive(m)
 			return v, f, nil
 		}
-		pause(try)
+		m.again(try)
 	}
 }
 
