@@ -158,6 +158,7 @@ func TestB9c_TwoLast(t *testing.T) {
 		require.NoError(t, err)
 		b, err := arena.OpenOrCreate(name, withLast())
 		require.NoError(t, err)
+		start := time.Now()
 		var both sync.WaitGroup
 		for _, x := range []*arena.Arena{a, b} {
 			both.Go(func() {
@@ -167,18 +168,19 @@ func TestB9c_TwoLast(t *testing.T) {
 			})
 		}
 		both.Wait()
-		requireGone(t, name)
+		requireLeft(t, name, time.Since(start))
 	}
 	for range 10 {
 		name := shmtest.Name(t)
 		all := members(t, 2, name, "last")
 		tell(all)
 		require.Equal(t, number(t, all[0]), number(t, all[1]))
+		start := time.Now()
 		tell(all)
 		for _, c := range all {
 			c.Expect("closed")
 		}
-		requireGone(t, name)
+		requireLeft(t, name, time.Since(start))
 	}
 }
 
@@ -199,11 +201,12 @@ func TestB9d_LastIsKilled(t *testing.T) {
 		require.NotEqual(t, old, fresh)
 		require.Equal(t, fresh, number(t, all[1]))
 		require.Equal(t, fresh, number(t, all[2]))
+		start := time.Now()
 		tell(all)
 		for _, c := range all {
 			c.Expect("closed")
 		}
-		requireGone(t, name)
+		requireLeft(t, name, time.Since(start))
 	}
 }
 
@@ -225,6 +228,7 @@ func TestB9_ComeAndGo(t *testing.T) {
 	o := withLast()
 	o.Processes = 8
 	for range 20 {
+		start := time.Now()
 		var all sync.WaitGroup
 		for range 4 {
 			all.Go(func() {
@@ -244,7 +248,7 @@ func TestB9_ComeAndGo(t *testing.T) {
 			})
 		}
 		all.Wait()
-		requireGone(t, name)
+		requireLeft(t, name, time.Since(start))
 	}
 }
 

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 func TestRun(t *testing.T) {
 	s := start(t, arenaName(t), "-duration", "3s", "-reload", "100ms", "-kill", "200ms", "-workers", "3")
 	sum := s.succeed(t)
-	if sum.Kills < 8 || sum.Reloads < 10 || sum.Lookups < 100_000 || sum.Keys < 2000 || sum.Workers != 3 || !sum.Loader {
-		t.Errorf("%+v: want at least 8 kills, 10 reloads, 100000 lookups, 2000 keys, by 3 workers", sum)
+	if sum.Kills < 4 || sum.Reloads < 4 || sum.Lookups < 100_000 || sum.Keys < 2000 || sum.Workers != 3 || !sum.Loader {
+		t.Errorf("%+v: want at least 4 kills, 4 reloads, 100000 lookups, 2000 keys, by 3 workers", sum)
 	}
 	if sum.Check != "ok" || sum.SegmentBytes < 1<<20 {
 		t.Errorf("%+v: want a segment that was checked", sum)
@@ -46,8 +46,8 @@ func TestRun(t *testing.T) {
 
 func TestRun_Churn(t *testing.T) {
 	s := start(t, arenaName(t), "-duration", "1s", "-churn", "-kill", "50ms")
-	if sum := s.succeed(t); sum.Reloads < 5 {
-		t.Errorf("%+v: want at least 5 reloads", sum)
+	if sum := s.succeed(t); sum.Reloads < 2 {
+		t.Errorf("%+v: want at least 2 reloads", sum)
 	}
 }
 
@@ -88,8 +88,8 @@ func TestRun_Refuses(t *testing.T) {
 // other joins.
 func TestTwoSupervisors(t *testing.T) {
 	name := arenaName(t)
-	a := start(t, name, "-duration", "2s", "-kill", "200ms")
-	b := start(t, name, "-duration", "2s", "-kill", "200ms")
+	a := start(t, name, "-duration", "4s", "-kill", "200ms")
+	b := start(t, name, "-duration", "4s", "-kill", "200ms")
 	sumA, sumB := a.succeed(t), b.succeed(t)
 	if !sumA.Loader && !sumB.Loader {
 		t.Errorf("%+v and %+v: want a loader", sumA, sumB)

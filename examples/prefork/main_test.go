@@ -105,7 +105,7 @@ func TestKilledSupervisor(t *testing.T) {
 	c := newClient(s.url(t), false)
 	busy := make(chan error, 1)
 	go func() { // a worker has this in hand
-		a, err := c.get(context.Background(), "/report?id=1&work=500ms", nil)
+		a, err := c.get(context.Background(), "/report?id=1&work=3s", nil)
 		if err == nil {
 			err = a.want(http.StatusOK)
 		}

@@ -218,12 +218,12 @@ func TestReport_ClientGone(t *testing.T) {
 	p := newPair(t, 16<<20, fewRequests)
 	ctx, cancel := context.WithCancel(context.Background())
 	gone := make(chan *http.Response)
-	go func() { gone <- p.askUnder(ctx, 0, "GET", "/report?id=7&work=100ms", nil) }()
-	for !p[1].loading.Contains("7") {
+	go func() { gone <- p.askUnder(ctx, 0, "GET", "/report?id=7&work=2s", nil) }()
+	for !p[1].loading.Contains("7") && p[1].loads.Load() == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
-	want(t, p.ask(1, "GET", "/report?id=7&work=100ms", nil), http.StatusOK)
+	want(t, p.ask(1, "GET", "/report?id=7&work=2s", nil), http.StatusOK)
 	<-gone
 	if n := p[1].loads.Load(); n != 1 {
 		t.Errorf("%d loads, want 1", n)

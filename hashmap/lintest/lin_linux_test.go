@@ -157,7 +157,7 @@ func (r *round) judge(sum *tally) {
 		all = append(all, porcupine.Operation{ClientId: len(r.all) * hands, Input: in, Call: int64(begin), Output: answer{true, v, ok}, Return: int64(now())})
 	}
 	start := time.Now()
-	result := porcupine.CheckOperationsTimeout(model, all, time.Minute)
+	result := porcupine.CheckOperationsTimeout(model, all, 10*time.Minute)
 	if result == porcupine.Illegal {
 		r.show(all)
 	}
