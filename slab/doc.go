@@ -97,7 +97,7 @@
 // a page are freed, has all of them for that class again and nothing for any
 // other; where every second page is emptied, half of the arena serves every class
 // and runs of one page. That is all there can be, and the tests find 100 % of it
-// (TestFragment). Runs lie in the smallest gap that is large enough, from the high
+// (TestFragmentation). Runs lie in the smallest gap that is large enough, from the high
 // end; pages for blocks are taken from the low end, so that the two keep apart: at
 // 85 % full, half of it runs, a run of 32 pages finds no place in 12 of 100 looks
 // although 64 pages are free, with first fit in 67 (TestFindRun_Mix).
