@@ -50,7 +50,7 @@ type header struct {
 	initLock  psync.Mutex         // held while the init function runs
 	spare3    [15]psync.Word64    // 0
 	refused   [kinds]psync.Word64 // by class, runs last: allocations that found the arena full
-	cut       [kinds]psync.Word64 // pages of the class now; may be off by what the killed had under way, until a rescan
+	cut       [kinds]psync.Word64 // {how often the class got pages 30, pages of it now 34}; may be off by what the killed had under way, until a rescan
 	most      [kinds]psync.Word64 // the most pages of the class at any time
 	spare4    [7]psync.Word64     // 0; up to the first process slot
 }

@@ -1,6 +1,7 @@
 package slab_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -115,17 +116,30 @@ func BenchmarkSlab_Replace(b *testing.B) {
 	}
 }
 
-// BenchmarkSlab_Full asks a full arena for one more block.
+// BenchmarkSlab_Full asks a full arena for one more block, or for a run: one of blocks of
+// 512 bytes, and one where a block is free in each page, which is of no use.
 func BenchmarkSlab_Full(b *testing.B) {
-	s := slab.Of(shmtest.Heap(b, &arena.Options{Size: 1 << 20, Processes: 8, Objects: 8}, shmtest.Unchecked))
-	for {
-		if _, err := grab(s, 100); err != nil {
-			break
+	for _, holes := range []bool{false, true} {
+		s := slab.Of(shmtest.Heap(b, benchOptions, shmtest.Unchecked))
+		seen := make(map[uint64]bool)
+		var one []uint64 // a page
+		for _, ref := range reserveAll(b, s, 512) {
+			if p := s.Floor().Pages.PageAt(ref); !seen[p] {
+				seen[p] = true
+				one = append(one, ref)
+			}
 		}
-	}
-	for b.Loop() {
-		if _, err := grab(s, 100); err == nil {
-			b.Fatal("it is not full")
+		if holes {
+			freeAll(b, s, one)
+		}
+		for _, n := range []uint64{64, 1024, 4096, 1 << 20, 1 << 40} {
+			b.Run(fmt.Sprintf("holes=%t/%d", holes, n), func(b *testing.B) {
+				for b.Loop() {
+					if _, err := grab(s, n); err == nil {
+						b.Fatal("it is not full")
+					}
+				}
+			})
 		}
 	}
 }

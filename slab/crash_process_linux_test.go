@@ -3,17 +3,22 @@
 package slab_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/fault"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/shmtest"
+	"github.com/shmkit/shmkit/slab"
 )
 
 func init() {
 	roles["operate"] = operate
 	roles["recover"] = recoverRole
+	roles["cut"] = cutRole
 }
 
 // operate is a process that is killed while it does a bit of everything.
@@ -90,4 +95,63 @@ func (b *bystander) grabSome(n int) {
 			b.refs = append(b.refs, ref)
 		}
 	}
+}
+
+// cutRole is a process that is killed while it empties a page and cuts it anew.
+func cutRole(args []string) int {
+	a, err := arena.Open(args[0], nil)
+	shmtest.Must(err)
+	s := slab.Of(a)
+	shmtest.Arm()
+	for _, arg := range args[1:] {
+		ref, err := strconv.ParseUint(arg, 10, 64)
+		shmtest.Must(err)
+		shmtest.Must(s.Free(ref))
+	}
+	_, err = grab(s, 1024)
+	shmtest.Must(err)
+	shmtest.Must(a.Close())
+	return 0
+}
+
+// A process that was refused remembers pages of no use to it. One of them is cut for what
+// it wants by another one, who is killed at each tick, and then taken by others, who
+// keep what is free: the first one has all of it.
+func TestCrash_Vain_Process(t *testing.T) {
+	o := &arena.Options{Size: 100 << 10, Processes: 6, Objects: 8}
+	var one, third, fourth *slab.Slab
+	shmtest.EachKill(t, 1, func(k int64) *shmtest.Child {
+		a := shmtest.Named(t, o, shmtest.Unchecked)
+		one, third, fourth = slab.Of(a), slab.Of(shmtest.Again(t, a, nil)), slab.Of(shmtest.Again(t, a, nil))
+		args := []string{a.Name()}
+		seen := make(map[uint64]bool)
+		for _, ref := range reserveAll(t, third, 512) {
+			if p := one.Floor().Pages.PageAt(ref); !seen[p] {
+				seen[p] = true
+				require.NoError(t, third.Free(ref))
+			} else if len(seen) == 1 {
+				args = append(args, strconv.FormatUint(ref, 10))
+			}
+		}
+		_, err := grab(one, 1024)
+		require.ErrorIs(t, err, slab.ErrFull)
+		return shmtest.ArmedAt(t, k, "cut", args...)
+	}, func(bool) {
+		deaths := one.Floor().Deaths.Load()
+		fault.Reset()
+		fault.SetHook(func(int64) { // the first one asks while the third one recovers, and finds all lost hints
+			if now := one.Floor().Deaths.Load(); now != deaths {
+				deaths = now
+				_, _ = haveAll(one, 1024)
+			}
+		})
+		_, _ = grab(third, 1024)
+		fault.Reset()
+		_, _ = grab(fourth, 1024) // by the hint for everybody, if there is one
+		class, _ := one.Floor().Pages.ClassFor(1024)
+		want := sure(one, class, pages.None)
+		refs, err := haveAll(one, 1024)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(refs), want)
+	})
 }

@@ -91,7 +91,14 @@
 // # Caveats
 //
 // When the arena has reached its limit, ErrFull comes at once and changes
-// nothing; memory freed by anybody is there for everybody again.
+// nothing; memory freed by anybody is there for everybody again. A run that is larger
+// than the arena may become is refused without a look at anything. Any other refusal
+// reads a few bits a page, and looks at the pages whose free blocks somebody keeps: at
+// each of them once, for each class, and not again when it is refused again, unless pages
+// were cut for the class meanwhile or somebody is in one. In 1 GiB of pages of 4 KiB, all
+// of which have free blocks of another size, the first refusal takes 4 ms, the next ones
+// 0.1 ms. Not so for blocks of three eighths of a page, and for those of a quarter: pages
+// that have only the other ones free are looked at each time.
 //
 // Pages do not move. An arena full of blocks of one class, of which all but one
 // a page are freed, has all of them for that class again and nothing for any

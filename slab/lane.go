@@ -60,6 +60,8 @@ const (
 	// tellEvery is how many blocks of a class a lane hands out before it adds
 	// them to the count of the slot.
 	tellEvery = 64
+	// cutBits is how many bits of a tally count pages: an arena has at most 2^32.
+	cutBits = 34
 )
 
 // room returns how many blocks of each class a lane may keep.
@@ -156,9 +158,15 @@ func (s *Slab) tell(l *lane, kind int) {
 	l.handed[kind] = 0
 }
 
-// cut counts the pages that a class gets or, with a negative n, gives up.
+// cut counts the pages that a class gets or, with a negative n, gives up. Pages now
+// are the low 34 bits, signed: a killed process may not have counted one. Above them is
+// counted how often the class got some, so that the word is never again what it was.
 func (s *Slab) cut(kind int, n int64) {
-	now := int64(s.f.Tally.Cut[kind].Add(uint64(n)))
+	step := uint64(n)
+	if n > 0 {
+		step += 1 << cutBits
+	}
+	now := int64(s.f.Tally.Cut[kind].Add(step)<<(64-cutBits)) >> (64 - cutBits)
 	most := &s.f.Tally.Most[kind]
 	for m := most.Load(); now > int64(m) && !most.CompareAndSwap(m, uint64(now)); m = most.Load() {
 	}

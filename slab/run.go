@@ -13,7 +13,7 @@ import (
 // allocRun reserves a run of pages for n bytes under the record's name.
 func (s *Slab) allocRun(r *intent.Record, l *lane, bytes uint64) (uint64, error) {
 	n := s.f.Pages.RunPages(bytes)
-	off, err := s.findRun(r, l, n)
+	off, err := s.runOf(r, l, n)
 	if err != nil {
 		s.f.Tally.Refused[runKind].Add(1)
 		return 0, err
@@ -26,7 +26,18 @@ func (s *Slab) allocRun(r *intent.Record, l *lane, bytes uint64) (uint64, error)
 // runKind is where the tallies count runs.
 const runKind = pages.MaxClasses
 
+// runOf makes a run of n pages. One that is larger than the arena can ever be is
+// refused at once: nobody gives up an empty page for it, and nobody waits.
+func (s *Slab) runOf(r *intent.Record, l *lane, n uint64) (uint64, error) {
+	if g := s.f.Pages.Geometry(); n > g.MaxPages {
+		return 0, fmt.Errorf("slab: no run of %d pages: %w: arena %q has at most %d pages of %d bytes",
+			n, arena.ErrFull, s.arena.Name(), g.MaxPages, g.PageSize())
+	}
+	return s.findRun(r, l, n)
+}
+
 func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
+	moved := false
 	for look := 0; ; {
 		if off, ok, err := s.makeRun(r, n); ok || err != nil {
 			return off, err
@@ -35,7 +46,7 @@ func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if freed+s.freeEmpty(l, pages.HintEmpty) > 0 {
+		if freed+s.freeEmpty(l, l.search.Begin(pages.HintEmpty, pages.NoClass)) > 0 {
 			continue
 		}
 		err = s.f.Grow(n)
@@ -50,7 +61,8 @@ func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
 				return 0, err
 			}
 		}
-		s.freeEmpty(l, pages.HintHeld)
+		_, trace := s.held(l, pages.NoClass, moved, func(q *pages.Search) bool { return s.freeEmpty(l, q) > 0 })
+		moved = moved || trace != 0
 		runtime.Gosched() // a page may be in somebody's hands for the moment
 	}
 }
@@ -155,10 +167,10 @@ func (s *Slab) breakRunsLocked(r *intent.Record) int {
 	return broken
 }
 
-// freeEmpty turns pages without used blocks into free pages, so that they can
-// become part of a run, and returns how many. kind is that of their hints.
-func (s *Slab) freeEmpty(l *lane, kind int) (freed int) {
-	t, q := s.f.Pages, l.search.Begin(kind, pages.NoClass)
+// freeEmpty turns the pages without used blocks that a search finds into free pages,
+// so that they can become part of a run, and returns how many.
+func (s *Slab) freeEmpty(l *lane, q *pages.Search) (freed int) {
+	t := s.f.Pages
 	for {
 		p, class, ok := t.Find(q)
 		if !ok {

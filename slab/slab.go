@@ -25,6 +25,9 @@ type Slab struct {
 	rotor   atomic.Uint64 // of the search for freed runs
 	seconds sync.Mutex    // held by the operation that has two blocks
 	deaths  atomic.Uint64 // of which this process has looked for lost hints
+
+	hosts [pages.MaxClasses][]int    // the classes whose pages serve a class
+	vains [pages.MaxClasses + 1]vain // runs last
 }
 
 // Of returns the allocator of an arena. It is one for each attach.
@@ -55,7 +58,7 @@ func newSlab(a *arena.Arena, f *arena.Floor) *Slab {
 		}
 	}
 	for class := range f.Pages.Classes() {
-		s.rooms[class] = s.room(class)
+		s.rooms[class], s.hosts[class] = s.room(class), f.Pages.Hosts(class)
 	}
 	return s
 }
@@ -181,13 +184,23 @@ func (s *Slab) refill(r *intent.Record, l *lane, class int) (uint64, error) {
 				return 0, err
 			}
 		}
-		if off, ok := s.take(r, l, l.search.Begin(pages.HintHeld, class)); ok {
+		off, moved := s.takeHeld(r, l, class, w.moved)
+		if off != 0 {
 			return off, nil
 		}
-		if w.still(s.moving(l, class)) {
+		if w.still(moved) {
 			return 0, fmt.Errorf("slab: no block of the %d-byte class: %w", s.f.Pages.Classes()[class].Size, err)
 		}
 	}
+}
+
+// takeHeld takes a block from a page whose free blocks somebody keeps; see held.
+func (s *Slab) takeHeld(r *intent.Record, l *lane, class int, all bool) (off, moved uint64) {
+	_, moved = s.held(l, class, all, func(q *pages.Search) (ok bool) {
+		off, ok = s.take(r, l, q)
+		return ok
+	})
+	return off, moved
 }
 
 // find does what refill does, with what can be had without taking anything from
@@ -294,22 +307,4 @@ func (s *Slab) reclaim(kinds ...int) error {
 		s.f.Pages.Untrim(kind)
 	}
 	return s.f.Collect()
-}
-
-// moving returns a number that changes as others go in and out of pages that
-// could serve the class, 0 if nobody is in such a page.
-func (s *Slab) moving(l *lane, class int) (trace uint64) {
-	for slot := range s.f.Slots.High() {
-		for i := range intent.PerSlot {
-			at := s.f.Records.Record(slot, i).Inside()
-			if at == l.search.At {
-				continue
-			}
-			p := at.Load() - 1
-			if state, ok := s.f.Pages.Inside(p, class); ok {
-				trace = trace*31 + state + p + 1
-			}
-		}
-	}
-	return trace
 }

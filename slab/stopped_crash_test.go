@@ -170,6 +170,9 @@ func stoppedIn(t *testing.T, rnd *rand.Rand) bool {
 	}
 	size := []uint64{1536, 1024, 1024, 2048, 1360, 512}[rnd.IntN(6)]
 	class, _ := other.Floor().Pages.ClassFor(size)
+	if rnd.IntN(2) == 0 {
+		_, _ = haveAll(other, size) // and remembers where it has looked in vain
+	}
 	k := 1 + rnd.Int64N([]int64{8, 60, 60}[rnd.IntN(3)])
 	return stopAt(k, do, func() {
 		want := sure(other, class, except)

@@ -11,6 +11,7 @@ import (
 // processor, or be stopped.
 type watch struct {
 	begun bool
+	moved bool      // something has moved: nothing that was known before is relied on
 	quiet int       // looks in a row that saw nothing move
 	trace uint64    // what the last look saw
 	since time.Time // when that was seen first
@@ -45,6 +46,7 @@ func (w *watch) begin() bool {
 // lets others run. What counts is when the look began: who has lost the processor in
 // it may have seen nobody leave.
 func (w *watch) still(trace uint64) bool {
+	w.moved = w.moved || trace != 0
 	switch {
 	case trace == 0:
 		w.quiet++

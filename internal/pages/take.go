@@ -53,6 +53,9 @@ type Search struct {
 	begin uint64 // hint word that was first
 	seen  uint64 // words looked at
 	rest  uint64 // bits of the word not yet looked at
+	vain  *Vain  // nil: look at every page
+
+	Looks uint64 // pages looked at, by all searches; for tests
 }
 
 // NoClass is for a search for pages without used blocks, whatever their class.
@@ -60,7 +63,14 @@ const NoClass = -1
 
 // Begin starts a search by hints of the kind, for a class.
 func (s *Search) Begin(kind, want int) *Search {
-	s.kind, s.want, s.begin, s.seen, s.rest = kind, want, s.Rotor/64, 0, ^uint64(0)
+	s.kind, s.want, s.begin, s.seen, s.rest, s.vain = kind, want, s.Rotor/64, 0, ^uint64(0), nil
+	return s
+}
+
+// Past has a search that was begun pass by the pages that are in v, and add those that
+// it finds to be of no use.
+func (s *Search) Past(v *Vain) *Search {
+	s.vain = v
 	return s
 }
 
@@ -120,7 +130,7 @@ func (t *Table) Find(s *Search) (p uint64, class int, ok bool) {
 			continue
 		}
 		leaf := t.leaf(s.kind, group, i)
-		for w := leaf.Load() & s.rest; w != 0; w &= s.rest {
+		for w := leaf.Load() & s.rest &^ s.vain.word(at); w != 0; w &= s.rest {
 			bit := w & -w
 			s.rest &^= bit | (bit - 1)
 			p := at*64 + lowest(bit)
@@ -140,8 +150,12 @@ func (t *Table) tryHint(s *Search, sum, leaf *psync.Word64, i, bit, p uint64) (c
 	if !t.has(p) {
 		return 0, false
 	}
+	s.Looks++
 	class, w := t.judge(s, p)
 	if w == other {
+		if s.vain != nil && !t.related(class, s.want) {
+			s.vain.add(p)
+		}
 		return 0, false
 	}
 	s.At.Put(p + 1) // before the hint goes: who finds none looks who is where
