@@ -112,7 +112,7 @@
 // A block is larger than what was asked for by a quarter of it at most, but for
 // 17 bytes (29 %), and by 9.7 % on the mean of all sizes up to half a page. What
 // describes the pages takes 1 % of blocks of 64 bytes and more, in arenas from
-// 1 MiB on.
+// 1 MiB on. docs/SPACE.md has all of it by hand.
 //
 // Freeing a block twice is refused as long as nobody else has got it in the
 // meantime. No allocator without a generation in every reference can promise

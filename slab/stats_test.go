@@ -1,6 +1,9 @@
 package slab_test
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -304,6 +307,25 @@ func TestBound_Metadata(t *testing.T) {
 				require.LessOrEqual(t, share, limit)
 			}
 		}
+	}
+}
+
+// docs/SPACE.md says what TestBound_Metadata bounds, rounded.
+func TestBound_MetadataByHand(t *testing.T) {
+	all, err := os.ReadFile("../docs/SPACE.md")
+	require.NoError(t, err)
+	for size, name := range map[int64]string{128 << 10: "128 KiB", 1 << 20: "1 MiB", 16 << 20: "16 MiB", 17 << 20: "17 MiB"} {
+		if mem.Race && size > 1<<20 {
+			continue
+		}
+		row := "| " + name + " |"
+		for _, page := range []int{4 << 10, 16 << 10, 64 << 10} {
+			s := slab.Of(shmtest.Heap(t, &arena.Options{Size: size, PageSize: page, Processes: 4, Objects: 8}))
+			small, _ := metadata(t, s, 64)
+			large, _ := metadata(t, s, 512)
+			row += fmt.Sprintf(" %.2f, %.2f |", small, large)
+		}
+		require.True(t, strings.Contains(string(all), row+"\n"), "docs/SPACE.md has no row %s", row)
 	}
 }
 
