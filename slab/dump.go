@@ -25,6 +25,10 @@ func (s *Slab) Dump(w io.Writer) error {
 		p := &in.Process
 		fmt.Fprintf(b, "in pages now: %d by slot %d#%d, process %d %q, alive %t\n", in.Pages, p.Slot, p.Incarnation, p.PID, p.Name, p.Alive)
 	}
+	for _, h := range st.Held {
+		p := &h.Process
+		fmt.Fprintf(b, "kept at hand: %d blocks in %d pages by slot %d#%d, process %d %q\n", h.Blocks, h.Pages, p.Slot, p.Incarnation, p.PID, p.Name)
+	}
 	fmt.Fprintln(b)
 	st.table(b)
 	return b.Flush()

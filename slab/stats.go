@@ -26,6 +26,7 @@ type Stats struct {
 	Classes []ClassStats // by block size
 	Runs    RunStats
 	Inside  []Inside // processes that are in a page at this moment
+	Held    []Held   // HeldPages, by process
 }
 
 // ClassStats is the part of one size class: its pages, and the blocks of its size.
@@ -61,6 +62,17 @@ type Inside struct {
 	Pages   int
 }
 
+// Held is a process that keeps free blocks at hand, of pages that nobody takes from as
+// long as there are others: its leases. A page counts for the process that was the last one to
+// look for its free blocks; of what others have freed there since, they keep that one block
+// themselves. What a process has left, when it ended, counts for who has its slot now, if
+// anybody has (Process.PID is 0 if not), until somebody has looked for it.
+type Held struct {
+	Process arena.ProcessInfo
+	Pages   int
+	Blocks  int // free ones in these pages
+}
+
 // Stats reads the whole page table, without a lock: beside writers the numbers
 // are of slightly different moments. Of a closed arena they are worth nothing.
 //
@@ -86,8 +98,11 @@ func (s *Slab) Stats() Stats {
 		Pages: int(census.Pages), MaxPages: int(g.MaxPages), FreePages: int(census.Free), CutPages: int(census.Raw),
 		HeldPages:   int(census.Held),
 		LargestFree: int(census.LargestFree), LargestBytes: int64(census.LargestFree << g.Shift),
-		Runs:   s.runStats(&census),
-		Inside: s.inside(census.Inside),
+		Runs: s.runStats(&census),
+	}
+	if len(census.Inside)+len(census.Keepers) != 0 {
+		ps, _ := s.arena.Processes() // as many as can be had
+		st.Inside, st.Held = inside(census.Inside, ps), held(census.Keepers, ps)
 	}
 	for class := range census.Classes {
 		st.Classes = append(st.Classes, s.classStats(&census, class))
@@ -147,12 +162,7 @@ func (s *Slab) tellAll() {
 
 // inside says which processes the ids are of, that were found in page words. One
 // that is not in the table any more was a damaged word, or has just left.
-func (s *Slab) inside(found map[psync.ID]uint64) []Inside {
-	if len(found) == 0 {
-		return nil
-	}
-	ps, _ := s.arena.Processes() // as many as can be had
-	var all []Inside
+func inside(found map[psync.ID]uint64, ps []arena.ProcessInfo) (all []Inside) {
 	for id, n := range found {
 		in := Inside{Process: arena.ProcessInfo{Slot: id.Slot(), Incarnation: id.Incarnation()}, Pages: int(n)}
 		for _, p := range ps {
@@ -165,5 +175,20 @@ func (s *Slab) inside(found map[psync.ID]uint64) []Inside {
 	slices.SortFunc(all, func(a, b Inside) int {
 		return cmp.Or(cmp.Compare(a.Process.Slot, b.Process.Slot), cmp.Compare(a.Process.Incarnation, b.Process.Incarnation))
 	})
+	return all
+}
+
+// held says which processes have the slots now that were found in epochs.
+func held(found map[int]pages.Kept, ps []arena.ProcessInfo) (all []Held) {
+	for slot, kept := range found {
+		h := Held{Process: arena.ProcessInfo{Slot: slot}, Pages: int(kept.Pages), Blocks: int(kept.Blocks)}
+		for _, p := range ps {
+			if p.Slot == slot {
+				h.Process = p
+			}
+		}
+		all = append(all, h)
+	}
+	slices.SortFunc(all, func(a, b Held) int { return cmp.Compare(a.Process.Slot, b.Process.Slot) })
 	return all
 }

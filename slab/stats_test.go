@@ -223,6 +223,29 @@ func TestStats_Held(t *testing.T) {
 	freeAll(t, s, append(refs, ref))
 }
 
+// What each process keeps at hand is told apart, also in the text.
+func TestStats_HeldBy(t *testing.T) {
+	seg := shmtest.Segment(t, small(4096))
+	a, b := shmtest.OnSegment(t, seg, nil), shmtest.OnSegment(t, seg, nil)
+	one, other := slab.Of(a), slab.Of(b)
+	refs := []uint64{mustGrab(t, one, 100), mustGrab(t, other, 512), mustGrab(t, other, 1024), mustGrab(t, other, 1024)}
+	self, _ := a.Self()
+	second, _ := b.Self()
+	want := []slab.Held{{Process: self, Pages: 1, Blocks: 35}, {Process: second, Pages: 2, Blocks: 7 + 2}}
+	require.Equal(t, want, one.Stats().Held)
+	require.Equal(t, want, other.Stats().Held)
+	require.Equal(t, 3, one.Stats().HeldPages)
+	var text strings.Builder
+	require.NoError(t, one.Dump(&text))
+	require.Contains(t, text.String(), fmt.Sprintf("kept at hand: 9 blocks in 2 pages by slot %d#%d, process %d", second.Slot, second.Incarnation, second.PID))
+
+	// Who finds nothing else takes them.
+	more := reserveAll(t, one, 512)
+	want[1].Pages, want[1].Blocks = 1, 2
+	require.Equal(t, want, one.Stats().Held)
+	freeAll(t, one, append(refs, more...))
+}
+
 // Beside writers the numbers are not exact, but never nonsense; and nobody's
 // count is lost by being looked at.
 func TestRace_Stats(t *testing.T) {

@@ -19,9 +19,13 @@ type Census struct {
 	Classes                          []ClassCensus
 	LargestFree                      uint64              // pages of the largest free run
 	Held                             uint64              // pages with free blocks that a process keeps for itself
+	Keepers                          map[int]Kept        // the same by slot, of who has looked for them last
 	Inside                           map[psync.ID]uint64 // pages that somebody is in
 	Problems                         []string
 }
+
+// Kept is what a process keeps for itself.
+type Kept struct{ Pages, Blocks uint64 }
 
 // ClassCensus counts the pages of one size class, and the blocks that serve it,
 // which may lie in a page of another one.
@@ -89,7 +93,7 @@ func (t *Table) Census(visit func(Block)) Census {
 	if visit == nil {
 		visit = func(Block) {}
 	}
-	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64)}
+	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64), Keepers: make(map[int]Kept)}
 	for i, cl := range t.types.classes {
 		c.Classes[i].Size = cl.Size
 	}
@@ -182,7 +186,10 @@ func (t *Table) countClass(p uint64, class int, c *Census, visit func(Block)) {
 	}
 	c.Classes[class].Pages++
 	if free > 0 && t.held(p) {
+		slot := t.entry(p).keeper()
+		kept := c.Keepers[slot]
 		c.Held++
+		c.Keepers[slot] = Kept{kept.Pages + 1, kept.Blocks + free}
 	}
 }
 

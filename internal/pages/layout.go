@@ -7,7 +7,7 @@ type entry struct {
 	word  psync.Word64 // {process inside, busy, kind}; by CAS of who enters, by store of who leaves
 	used  psync.Word64 // block i was handed out; who is inside. A run: {pages 63, 1}; the holder of the run lock
 	freed psync.Word64 // block i was given back; anyone, by OR; cleared by who is inside
-	epoch psync.Word64 // raised by who is inside, before it collects; only rises, also when the page is cut anew
+	epoch psync.Word64 // {count 52, slot + 1 of who has raised it last 12}; raised by who is inside, before it collects, and by who cuts a free page; only rises
 }
 
 // EntrySize is the size of a page's entry.
@@ -20,6 +20,9 @@ const (
 	kindRun   = 2
 	kindTail  = 3 // inside a run, or a page of a run that is being put together
 	kindClass = 16
+
+	// epochOne is what the count of an epoch is raised by.
+	epochOne = 1 << 12
 
 	kindMask uint64 = 0xff
 	busy     uint64 = 1 << 19

@@ -34,10 +34,18 @@ func (t *Table) Take(p uint64, class int, me psync.ID, at *psync.Word64) bool {
 	if !t.Enter(p, class, me, at) {
 		return false
 	}
-	e := t.entry(p)
-	e.epoch.Store(e.epoch.Load() + 1) // survivor: rounds that were good are not; the blocks are found by their hints
+	t.entry(p).raise(me) // survivor: rounds that were good are not; the blocks are found by their hints
 	return true
 }
+
+// raise raises the epoch of an entered page, and says there who has done so.
+func (e *entry) raise(me psync.ID) {
+	e.epoch.Store(e.epoch.Load()&^(epochOne-1) + epochOne + uint64(me.Slot()+1))
+}
+
+// keeper returns the slot of who has raised the epoch last, which is who has looked for
+// the page's free blocks; -1: nobody has.
+func (e *entry) keeper() int { return int(e.epoch.Load()&(epochOne-1)) - 1 }
 
 // Search is a search for pages by their hints. It looks at each page once, from
 // where the one before it was successful.
@@ -255,6 +263,7 @@ func (t *Table) takeFree(s *Search, sum, leaf *psync.Word64, i, p uint64, class 
 	if leaf.And(^bit)&bit != 0 {
 		t.trim(sum, leaf, i)
 		if t.has(p) && t.entry(p).word.CompareAndSwap(kindFree, uint64(s.Me)|busy|kindRaw) { // survivor: a raw page of the dead, made free
+			t.entry(p).raise(s.Me) // survivor: the same
 			t.cut(p, class, s.Me)
 			return true
 		}
