@@ -11,7 +11,6 @@ import (
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/fault"
 	"github.com/shmkit/shmkit/internal/mem"
-	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/shm"
 	"github.com/shmkit/shmkit/slab"
@@ -555,8 +554,6 @@ func TestCrash_GrowerStopped(t *testing.T) {
 	}
 	t.Logf("%d ticks", ticks)
 }
-
-func dirLock(s *slab.Slab) *psync.Mutex { return mem.Must[psync.Mutex](s.View(), 256) }
 
 // Somebody frees a block twice, and between the look of the second one and its
 // store another process collects the block: it is handed out once.

@@ -253,3 +253,5 @@ func freeAll(t testing.TB, s *slab.Slab, refs []uint64) {
 		require.NoError(t, s.Free(ref))
 	}
 }
+
+func dirLock(s *slab.Slab) *psync.Mutex { return mem.Must[psync.Mutex](s.View(), 256) }
