@@ -24,38 +24,70 @@ func benchSizes(rnd *rand.Rand) []uint64 {
 	return sizes
 }
 
-// BenchmarkSlab_AllocFree replaces one of 100 000 live blocks by a new one: one
-// allocation and one free an operation.
-func BenchmarkSlab_AllocFree(b *testing.B) {
-	for name, open := range map[string]func() *arena.Arena{
-		"heap": func() *arena.Arena { return shmtest.Heap(b, benchOptions, shmtest.Unchecked) },
-		"named": func() *arena.Arena {
-			return shmtest.Named(b, benchOptions, shmtest.Unchecked)
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			s := slab.Of(open())
-			rnd := rand.New(rand.NewPCG(1, 2))
-			sizes := benchSizes(rnd)
-			table := make([]uint64, benchLive)
-			for i := range table {
-				var err error
-				table[i], err = grab(s, sizes[i%len(sizes)])
-				require.NoError(b, err)
-			}
-			picks := make([]uint32, 1<<20)
-			for i := range picks {
-				picks[i] = rnd.Uint32N(benchLive)
-			}
-			b.ResetTimer()
-			for i := range b.N {
-				at := picks[i%len(picks)]
-				if err := replace(s, &table[at], sizes[i%len(sizes)]); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+// churn replaces one of 100 000 live blocks by a new one of another size: one allocation
+// and one free an operation.
+type churn struct {
+	sizes []uint64
+	picks []uint32
+}
+
+func newChurn() *churn {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	c := &churn{sizes: benchSizes(rnd), picks: make([]uint32, 1<<20)}
+	for i := range c.picks {
+		c.picks[i] = rnd.Uint32N(benchLive)
 	}
+	return c
+}
+
+// pick says which block is replaced by the i-th operation, and how large the new one is.
+func (c *churn) pick(i int) (at int, n uint64) {
+	return int(c.picks[i%len(c.picks)]), c.sizes[i%len(c.sizes)]
+}
+
+// fill returns as many blocks as live, of this process.
+func (c *churn) fill(s *slab.Slab) (table []uint64, err error) {
+	table = make([]uint64, benchLive)
+	for i := range table {
+		if table[i], err = grab(s, c.sizes[i%len(c.sizes)]); err != nil {
+			return nil, err
+		}
+	}
+	return table, nil
+}
+
+func (c *churn) bench(b *testing.B, s *slab.Slab) {
+	table, err := c.fill(s)
+	require.NoError(b, err)
+	b.ResetTimer()
+	for i := range b.N {
+		at, n := c.pick(i)
+		if err := replace(s, &table[at], n); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	freeAll(b, s, table)
+}
+
+// BenchmarkSlab_AllocFree is churn in an arena on the Go heap and in a named one, and
+// with Go's own allocator, which also has to find out what is free. bench_linux_test.go
+// has it with a second process beside; bench/blocks.go measures them in turns.
+func BenchmarkSlab_AllocFree(b *testing.B) {
+	c := newChurn()
+	b.Run("heap", func(b *testing.B) { c.bench(b, slab.Of(shmtest.Heap(b, benchOptions, shmtest.Unchecked))) })
+	b.Run("named", func(b *testing.B) { c.bench(b, slab.Of(shmtest.Named(b, benchOptions, shmtest.Unchecked))) })
+	b.Run("go", func(b *testing.B) {
+		table := make([][]byte, benchLive)
+		for i := range table {
+			table[i] = make([]byte, c.sizes[i%len(c.sizes)])
+		}
+		b.ResetTimer()
+		for i := range b.N {
+			at, n := c.pick(i)
+			table[at] = make([]byte, n)
+		}
+	})
 }
 
 // replace frees what a word of this process refers to, and puts a new block in
