@@ -43,8 +43,9 @@ const (
 // Words of a hand in the journal; the states of the cells follow.
 const (
 	noteSeq    = iota // number of the last change that was begun
-	noteCell          // what is being changed, and 1; 0 is nothing
-	noteNext          // its state then
+	noteCell          // the first cell that is being changed, and 1; 0 is nothing
+	noteMany          // how many are, that follow each other
+	noteNext          // the state of the first one then; see stateOf
 	noteWrites        // changes that have ended
 	noteLooks         // reads that were compared
 	noteFull          // changes for which there was no room
@@ -124,8 +125,10 @@ func (h *hand) act() error {
 	switch p := h.r.IntN(1000); {
 	case p < 300:
 		return h.change(cells - 1)
-	case p < 600:
+	case p < 595:
 		return h.change(h.r.IntN(cells))
+	case p < 600:
+		return h.changeMany()
 	case p < 800:
 		h.raise(noteLooks)
 		return h.look(h.r.IntN(cells))
@@ -146,8 +149,13 @@ func (h *hand) change(i int) error {
 	next, do := h.changeOf(i, was, seq)
 	h.note(noteSeq).Store(seq)
 	h.note(noteNext).Store(next)
+	h.note(noteMany).Store(1)
 	h.note(noteCell).Store(uint64(i) + 1)
+	noticed := h.noticing(i)
 	err := do()
+	if err == nil && next != was {
+		err = noticed()
+	}
 	switch {
 	case err == nil:
 		h.note(noteCells + i).Store(next)
@@ -280,8 +288,8 @@ func (h *hand) changeTextIf(k string, was, seq uint64) (next uint64, do func() e
 			return needsNone("Persist", nil, nil, ok, there, err)
 		}
 	default:
-		what := Action(h.r.IntN(3))
-		next := map[Action]uint64{Cancel: was, Store: 2*seq | was&1, Delete: 0}[what]
+		what := Action(h.r.IntN(4))
+		next := map[Action]uint64{Cancel: was, Store: 2*seq | was&1, Delete: 0, Renew: 2 * seq}[what]
 		return next, func() error {
 			var wrong error
 			got, ok, err := m.Compute(k, func(b []byte, ok bool) ([]byte, Action) {
@@ -303,7 +311,7 @@ func either(first bool, a, b uint64) uint64 {
 // changeCode changes a cell of an encoded value, whose state is its number.
 func (h *hand) changeCode(k string, was, seq uint64) (next uint64, do func() error) {
 	old, v, there := configOf(int(was)), configOf(int(seq)), was != 0
-	switch h.r.IntN(4) {
+	switch h.r.IntN(8) {
 	case 0:
 		return 0, func() error {
 			got, ok, err := h.code.LoadAndDelete(k)
@@ -318,6 +326,21 @@ func (h *hand) changeCode(k string, was, seq uint64) (next uint64, do func() err
 		return seq, func() error {
 			got, ok, err := h.code.Compute(k, func(c config, ok bool) (config, Action) { return v, Store })
 			return same("Encoded.Compute", got, v, ok, true, err)
+		}
+	case 3:
+		return 0, func() error {
+			ok, err := h.code.Delete(k)
+			return needsNone("Encoded.Delete", nil, nil, ok, there, err)
+		}
+	case 4:
+		return either(there, was, seq), func() error {
+			got, ok, err := h.code.LoadOrStore(k, v)
+			return same("Encoded.LoadOrStore", got, old, ok, there, err)
+		}
+	case 5:
+		return either(there, seq, 0), func() error {
+			ok, err := h.code.CompareAndSwap(k, old, v)
+			return same("Encoded.CompareAndSwap", nil, nil, ok, there, err)
 		}
 	default:
 		return seq, func() error { return h.code.Store(k, v) }
@@ -381,14 +404,14 @@ func (h *hand) isOf(i int, state uint64) error {
 	case i < textCells:
 		return h.isText(k, state)
 	case i < textCells+codeCells:
-		got, ok := h.code.Load(k)
-		if got == nil {
-			got = new(config)
-		}
-		return same("Encoded.Load", *got, configOf(int(state)), ok, state != 0, h.code.Err())
+		got, ok, err := h.loadCode(k)
+		return same("an encoded value", got, configOf(int(state)), ok, state != 0, err)
 	case i < textCells+codeCells+countCells:
-		got, ok := h.counts.Load(k)
-		return same("Load of a number", got, int(state), ok, state != 0, h.counts.Err())
+		got := -1
+		ok := h.counts.LoadInto(k, &got)
+		left, has := h.counts.TTL(k)
+		return errors.Join(same("LoadInto of a number", got, int(state), ok, state != 0, h.counts.Err()),
+			same("a number with a deadline", left > 0 && left <= time.Hour, true, has, state != 0, nil))
 	default:
 		content, n := state>>ownBits, state&(1<<ownBits-1)
 		if h.r.IntN(100) != 0 { // a part will do
@@ -420,8 +443,8 @@ func (h *hand) isText(k string, state uint64) error {
 	if timed := state&1 != 0; has != there || timed != (left > 0) || left > time.Hour {
 		return fmt.Errorf("TTL = %v, %v; want %v, %v", left, has, timed, there)
 	}
-	got, ok := m.Load(k)
-	return errors.Join(same("Load", got, want, ok, there, m.Err()),
+	got, ok, err := h.load(k)
+	return errors.Join(same("a read", got, want, ok, there, err), m.Err(),
 		same("Contains", nil, nil, m.Contains(k), there, nil))
 }
 
@@ -438,7 +461,7 @@ func (h *hand) lookAround() error {
 		return true
 	}
 	var err error
-	switch h.r.IntN(4) {
+	switch h.r.IntN(7) {
 	case 0:
 		err = m.Range(see)
 	case 1:
@@ -449,6 +472,12 @@ func (h *hand) lookAround() error {
 		for k, v := range all {
 			see(k, v)
 		}
+	case 3:
+		m.All()(see)
+	case 4:
+		m.AllPrefix(prefix)(see)
+	case 5:
+		return h.lookAtHalves()
 	default:
 		err = h.scan(see)
 	}
@@ -477,7 +506,7 @@ func (h *hand) scan(see func(k string, v []byte) bool) error {
 // mingle does something where others do it too.
 func (h *hand) mingle() error {
 	err := error(nil)
-	switch seq := h.r.Uint64(); h.r.IntN(6) {
+	switch seq := h.r.Uint64(); h.r.IntN(25) / 4 {
 	case 0:
 		k := h.r.Uint64N(sharedKeys)
 		err = h.text.Store(fmt.Sprint("shared", k), sealBytes(k, seq))
@@ -492,8 +521,10 @@ func (h *hand) mingle() error {
 		}
 	case 4:
 		_, err = h.text.PurgeExpired(h.r.IntN(20))
-	default:
+	case 5:
 		err = h.crowd(h.r.Uint64N(boundedKeys), seq)
+	default: // takes long, so seldom
+		err = h.wait()
 	}
 	if lacksRoom(err) {
 		h.raise(noteFull)
@@ -525,7 +556,7 @@ func (h *hand) fetch(k int) error {
 
 // crowd uses the map that evicts.
 func (h *hand) crowd(k, seq uint64) error {
-	m, key := h.bounded, string(binary.LittleEndian.AppendUint64([]byte("12345678"), k))
+	m, key := h.bounded, boundedKey(k)
 	if n := m.Len(); n > stormLimit {
 		return fmt.Errorf("%d entries in a map with limit %d", n, stormLimit)
 	}
@@ -534,13 +565,19 @@ func (h *hand) crowd(k, seq uint64) error {
 			return fmt.Errorf("key %d of the map with a limit: %d bytes", k, len(v))
 		}
 	}
-	switch h.r.IntN(4) {
-	case 0:
+	switch h.r.IntN(8) {
+	case 0, 1:
 		return m.StoreTTL(key, sealBytes(k, seq), time.Millisecond)
-	case 1:
+	case 2, 3:
 		_, err := m.Delete(key)
 		return err
+	case 4:
+		return h.crowdAll(seq)
 	default:
 		return m.Store(key, sealBytes(k, seq))
 	}
+}
+
+func boundedKey(k uint64) string {
+	return string(binary.LittleEndian.AppendUint64([]byte("12345678"), k))
 }
