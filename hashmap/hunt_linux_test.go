@@ -16,8 +16,9 @@ import (
 )
 
 // The hunts: readers of one process look for an answer that cannot be, while other
-// processes do to the map what makes it most likely. They last as long as they are
-// given; what they show is the number of reads among which there was none.
+// processes do to the map what makes it most likely. What they show is the number of
+// reads among which there was none. They last as long as they are given; and if they
+// are given time, as those of `make torture`, until they have made enough reads.
 
 func init() {
 	roles["churner"] = churner
@@ -25,6 +26,48 @@ func init() {
 	roles["litterer"] = litterer
 	roles["lookout"] = lookout
 }
+
+// enough is how many reads a hunt makes that is given time, over all mappings.
+const enough = 100_000_000
+
+// hunt is how long one over one mapping lasts.
+type hunt struct {
+	t           *testing.T
+	begun, told time.Time
+	time        time.Duration
+	least       int // reads
+}
+
+// hunts has a hunt over each mapping, which returns the reads it has made.
+func hunts(t *testing.T, over func(t *testing.T, o *arena.Options, h *hunt) (reads int)) {
+	sum, least := 0, 0
+	if givenTime() {
+		least = enough / len(mappings)
+	}
+	for name, o := range mappings {
+		t.Run(name, func(t *testing.T) {
+			now := time.Now()
+			reads := over(t, o, &hunt{t, now, now, patience(t, 1600*time.Millisecond) / time.Duration(len(mappings)), least})
+			require.GreaterOrEqual(t, reads, least)
+			sum += reads
+		})
+	}
+	if !t.Failed() {
+		t.Logf("0 of %d reads", sum)
+	}
+}
+
+// goesOn reports whether a hunt that has made so many reads goes on, and says now and
+// then how far it is.
+func (h *hunt) goesOn(reads int) bool {
+	if time.Since(h.told) > 10*time.Second {
+		h.told = time.Now()
+		h.t.Logf("%d reads in %s", reads, h.lasts())
+	}
+	return reads < h.least || h.lasts() < h.time
+}
+
+func (h *hunt) lasts() time.Duration { return time.Since(h.begun).Round(time.Millisecond) }
 
 // mappings are what readers are hunting over.
 var mappings = map[string]*arena.Options{"read-only": {ReadOnly: true}, "read-write": nil}
@@ -91,31 +134,30 @@ func roomless(err error) {
 // another key's, no key that is always there is missed, and nothing goes back in
 // time.
 func TestHunt_Torn(t *testing.T) {
-	d := patience(t, 1600*time.Millisecond) / time.Duration(len(mappings))
-	for name, o := range mappings {
-		t.Run(name, func(t *testing.T) {
-			a := shmtest.Named(t, &arena.Options{Size: 160 << 10, Processes: 8, Objects: 8})
-			fixed := create[uint64, sealed](t, a, "fixed", &Options{Capacity: 100})
-			raw := create[uint64, []byte](t, a, "raw", &Options{Capacity: 100})
-			for k := range uint64(hotKeys) {
-				require.NoError(t, fixed.Store(k, seal(k, 0)))
-				require.NoError(t, raw.Store(k, sealBytes(k, 0)))
-			}
-			ballast := create[uint64, []byte](t, a, "ballast", &Options{Capacity: 300})
-			for i := uint64(0); fixed.slab.Floor().Pages.FreeTail() > 12; i++ {
-				require.NoError(t, ballast.Store(i, make([]byte, 2000)))
-			}
-			var all helpers
-			for i := range churners {
-				all.start(t, "churner", a.Name(), fmt.Sprint(i))
-			}
-			r := shmtest.Again(t, a, o)
-			h := hunter{t: t, fixed: open[uint64, sealed](t, r, "fixed"), raw: open[uint64, []byte](t, r, "raw")}
-			h.run(d)
-			t.Logf("0 of %d reads torn, %.1f million a second, beside %d rounds of 4 writes in %s; of 20 hot reads one was watched, and %d of those had a change of their bucket in them or beside them",
-				h.reads, float64(h.reads)/d.Seconds()/1e6, all.stop(), d, h.beside)
-		})
-	}
+	hunts(t, func(t *testing.T, o *arena.Options, long *hunt) int {
+		a := shmtest.Named(t, &arena.Options{Size: 160 << 10, Processes: 8, Objects: 8})
+		fixed := create[uint64, sealed](t, a, "fixed", &Options{Capacity: 100})
+		raw := create[uint64, []byte](t, a, "raw", &Options{Capacity: 100})
+		for k := range uint64(hotKeys) {
+			require.NoError(t, fixed.Store(k, seal(k, 0)))
+			require.NoError(t, raw.Store(k, sealBytes(k, 0)))
+		}
+		ballast := create[uint64, []byte](t, a, "ballast", &Options{Capacity: 300})
+		for i := uint64(0); fixed.slab.Floor().Pages.FreeTail() > 12; i++ {
+			require.NoError(t, ballast.Store(i, make([]byte, 2000)))
+		}
+		var all helpers
+		for i := range churners {
+			all.start(t, "churner", a.Name(), fmt.Sprint(i))
+		}
+		r := shmtest.Again(t, a, o)
+		h := hunter{t: t, fixed: open[uint64, sealed](t, r, "fixed"), raw: open[uint64, []byte](t, r, "raw")}
+		h.run(long)
+		took := long.lasts()
+		t.Logf("0 of %d reads torn, %.1f million a second, beside %d rounds of 4 writes in %s; of 20 hot reads one was watched, and %d of those had a change of their bucket in them or beside them",
+			h.reads, float64(h.reads)/took.Seconds()/1e6, all.stop(), took, h.beside)
+		return h.reads
+	})
 }
 
 // helpers are the children of a hunt.
@@ -148,8 +190,8 @@ type hunter struct {
 	reads, beside int
 }
 
-func (h *hunter) run(d time.Duration) {
-	for start := time.Now(); time.Since(start) < d; {
+func (h *hunter) run(long *hunt) {
+	for long.goesOn(h.reads) {
 		for range 200 {
 			h.hot(rand.Uint64N(hotKeys))
 			h.cold(hotKeys + rand.Uint64N(coldKeys))
@@ -361,29 +403,27 @@ func (e *estate) drop(k, seq uint64) error { return e.litter.Store(k, seal(^uint
 // there any more, while values are replaced, segments split, the directory doubled,
 // the content exchanged, and all that was freed used again.
 func TestHunt_Missed(t *testing.T) {
-	d := patience(t, 1600*time.Millisecond) / time.Duration(len(mappings))
-	for name, o := range mappings {
-		t.Run(name, func(t *testing.T) {
-			a, e := settle(t)
-			journal := shmtest.NewJournal(t, watchWords)
-			floor := journal.Word(noteFloor)
-			var all helpers
-			all.start(t, "mover", a.Name(), journal.Path())
-			all.start(t, "litterer", a.Name())
-			w, reads := watcher{estate: estateIn(shmtest.Again(t, a, o)), r: seeded(t)}, 0
-			for start := time.Now(); time.Since(start) < d || growths(t, e) == 0; reads += 1000 {
-				for range 1000 {
-					if err := w.read(floor.Load()); err != nil {
-						require.NoError(t, err, "after %d reads", reads)
-					}
+	hunts(t, func(t *testing.T, o *arena.Options, long *hunt) (reads int) {
+		a, e := settle(t)
+		journal := shmtest.NewJournal(t, watchWords)
+		floor := journal.Word(noteFloor)
+		var all helpers
+		all.start(t, "mover", a.Name(), journal.Path())
+		all.start(t, "litterer", a.Name())
+		w := watcher{estate: estateIn(shmtest.Again(t, a, o)), r: seeded(t)}
+		for ; long.goesOn(reads) || growths(t, e) == 0; reads += 1000 {
+			for range 1000 {
+				if err := w.read(floor.Load()); err != nil {
+					require.NoError(t, err, "after %d reads", reads)
 				}
 			}
-			rounds := all.stop()
-			s, err := e.fixed.Stats()
-			require.NoError(t, err)
-			t.Logf("0 of %d reads missed, in %d rounds with %d growths and %d exchanges of the map most of them read", reads, rounds, s.Growths, s.Exchanges)
-		})
-	}
+		}
+		rounds := all.stop()
+		s, err := e.fixed.Stats()
+		require.NoError(t, err)
+		t.Logf("0 of %d reads missed, in %d rounds with %d growths and %d exchanges of the map most of them read", reads, rounds, s.Growths, s.Exchanges)
+		return reads
+	})
 }
 
 // lookout reads all the time, and counts.

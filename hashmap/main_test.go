@@ -111,15 +111,20 @@ func weaken(t testing.TB, s secrets, tables ...*table) {
 	}
 }
 
+// timeVariable says how long the tests run that look for what happens rarely.
+const timeVariable = "SHMKIT_TORTURE"
+
+// givenTime reports whether it was said.
+func givenTime() bool { return os.Getenv(timeVariable) != "" }
+
 // patience is how long a test runs that looks for what happens rarely.
 func patience(t testing.TB, usual time.Duration) time.Duration {
 	t.Helper()
-	text := os.Getenv("SHMKIT_TORTURE")
-	if text == "" {
+	if !givenTime() {
 		return usual
 	}
-	d, err := time.ParseDuration(text)
-	require.NoError(t, err, "SHMKIT_TORTURE")
+	d, err := time.ParseDuration(os.Getenv(timeVariable))
+	require.NoError(t, err, timeVariable)
 	return d
 }
 
