@@ -164,3 +164,45 @@ func TestMap_SplitBesideExpired(t *testing.T) {
 		}
 	}
 }
+
+// All keys have one hash, and all buckets send readers on: wherever an entry lies, it is
+// found within the whole segment, or, in a map with a limit, within the window, and no
+// more buckets are looked at than that.
+func TestMap_LongestSearch(t *testing.T) {
+	for _, o := range []*Options{{Capacity: 200}, {Limit: 200}} {
+		m, err := Create[string, int](shmtest.Heap(t, roomy, shmtest.Unchecked), "m", o)
+		require.NoError(t, err)
+		collide(t, 16, &m.table)
+		k := key16(0)
+		require.NoError(t, m.Store(k, 7))
+		key, n := m.key(&k)
+		at := m.placeOf(t, key, n)
+		s, reach := m.segmentOf(t, 0), uint64(window)
+		if o.Limit == 0 {
+			reach = m.segmentOf(t, 0).Buckets
+		}
+		require.Greater(t, s.Buckets, uint64(window))
+		tags := at.bucket.tags.Load()
+		at.bucket.slots[at.slot].Store(0)
+		for i := range s.Buckets {
+			m.bucket(&s, i).tags.Store(overflowed)
+		}
+		i := at.index
+		for far := range s.Buckets {
+			b := m.bucket(&s, i)
+			b.tags.Store(tags | overflowed)
+			b.slots[at.slot].Store(at.old)
+			_, ok := m.Load(k)
+			require.Equal(t, far < reach, ok, "%+v: read, %d buckets from its home", *o, far)
+			require.Equal(t, far < reach, m.placeOf(t, key, n).old != 0, "%+v: written, %d buckets from its home", *o, far)
+			b.tags.Store(overflowed)
+			b.slots[at.slot].Store(0)
+			i = next(&s, i)
+		}
+		_, ok := m.Load(k)
+		require.False(t, ok)
+		stats, err := m.Stats()
+		require.NoError(t, err)
+		require.Equal(t, reach, stats.Miss.Longest, "%+v", *o)
+	}
+}

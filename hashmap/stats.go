@@ -121,7 +121,7 @@ func (m *Map[K, V]) measure(w *walk) (s Stats, ok bool) {
 	over := func(i uint64) bool { return m.bucket(&w.seg, i%s.Buckets).tags.Load() >= overflowed }
 	run, all := uint64(1), uint64(0)
 	for i := 2 * s.Buckets; i > 0; i-- { // the first round is for what the last bucket goes on with
-		if run = min(run+1, s.Buckets); !over(i - 1) {
+		if run = min(run+1, s.Buckets, m.reach); !over(i - 1) {
 			run = 1
 		}
 		if i <= s.Buckets {
