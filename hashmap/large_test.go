@@ -15,13 +15,20 @@ import (
 )
 
 // vast is an arena for large values, not larger than a machine's shared memory is at
-// least; under the race detector, which looks at every word, a smaller one.
-func vast() *arena.Options {
-	size := int64(48 << 20)
+// least.
+var vast = &arena.Options{Size: 256 << 10, MaxSize: 48 << 20, Processes: 4, Objects: 8}
+
+// overVast runs a test over every backing, but not under the race detector: it looks at
+// every word, and there is one goroutine.
+func overVast(t *testing.T, test func(t *testing.T, a, b *arena.Arena)) {
+	t.Helper()
 	if mem.Race {
-		size = 6 << 20
+		t.Skip("one goroutine")
 	}
-	return &arena.Options{Size: 256 << 10, MaxSize: size, Processes: 4, Objects: 8}
+	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
+		a, b := opener(vast)
+		test(t, a, b)
+	})
 }
 
 // noise returns n bytes of which no part is like another one.
@@ -59,8 +66,7 @@ func holdsOnly(t *testing.T, m *Map[string, []byte], k string, want []byte) {
 // Values about the size of a MiB, and of some, by one handle after the other.
 func TestLarge_Values(t *testing.T) {
 	text := noise(3<<20 + 1)
-	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
-		a, b := opener(vast())
+	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
 		for _, n := range []int{1<<20 - 1, 1 << 20, 1<<20 + 1, len(text) - 1} {
 			v, w := text[:n], text[1:n]
@@ -94,10 +100,8 @@ func TestLarge_Values(t *testing.T) {
 // The largest value that the arena has room for, and one byte more: who finds no room
 // leaves the old value.
 func TestLarge_Largest(t *testing.T) {
-	o := vast()
-	text := noise(o.MaxSize)
-	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
-		a, b := opener(o)
+	text := noise(vast.MaxSize)
+	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
 		used := shmtest.Clean(t, a).UsedBytes
 		n := roomFor(t, m, text)
@@ -165,8 +169,7 @@ func noRoomFor(t *testing.T, m *Map[string, []byte], v []byte) {
 // Values that are strings.
 func TestLarge_Strings(t *testing.T) {
 	text := string(noise(2 << 20))
-	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
-		a, b := opener(vast())
+	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, string](t, a, "m", nil), open[string, string](t, b, "m")
 		require.NoError(t, m.Store("k", text))
 		got, ok := other.Load("k")
@@ -184,8 +187,7 @@ func TestLarge_Keys(t *testing.T) {
 	long := string(noise(keyLimit + 1))
 	first, last := "x"+long[1:keyLimit], long[:keyLimit-1]+"x"
 	value := noise(1 << 20)
-	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
-		a, b := opener(vast())
+	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
 		require.NoError(t, m.Store(long[:keyLimit], value))
 		holdsOnly(t, other, long[:keyLimit], value)
