@@ -100,8 +100,8 @@
 // Len never wait; a read is repeated only because a write to the same bucket was
 // completed. All others, once they have to write, wait for the lock of their stripe
 // as long as its holder lives; Clear and ReplaceAll wait for each other, and Snapshot
-// waits for them if they come again and again. When the arena has no room, whatever stores returns ErrFull or ErrNoSpace and the old value stays.
-// Whatever may write
+// waits for them if they come again and again. When the arena has no room, whatever
+// stores returns ErrFull or ErrNoSpace, and the old value stays. Whatever may write
 // returns ErrReadOnly on an arena opened read-only, also when it would not have
 // written. A read that meets damage finds nothing and leaves ErrCorrupt in Err;
 // the other verbs return it; Range, Scan, Snapshot and Stats also if another read has
@@ -131,11 +131,13 @@
 // map by a process that may write is no longer one that stores nothing, but it
 // still waits for nobody. It takes some twenty nanoseconds longer.
 //
-// When the arena is full such a map evicts too, at most 127 entries for a write,
-// before the write fails with ErrFull; so the arena's size is a limit in bytes.
-// Values of about one size do best: blocks of another size are no help until
-// whole pages of them are free, and a write that is given up may have evicted its
-// own old value too. Clear and ReplaceAll evict nothing of the old content.
+// When the arena is full such a map evicts too, before a write fails with ErrFull; so
+// the arena's size is a limit in bytes. Mostly one entry goes, whose block has the size.
+// If its size is another, up to fifteen go one by one, and then all that lie in as many
+// pages as the value takes, up to three times; a value of more than sixteen pages gets
+// room by the first fifteen, or none. A write that is given up leaves the old value of
+// its key, as always, but others are gone; none is for a value that the arena could not
+// hold without them either. Clear and ReplaceAll evict nothing of the old content.
 //
 // The directory and all segments are made at creation, 24 bytes an entry, and stay.
 //

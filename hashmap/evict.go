@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/pages"
 	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
@@ -148,35 +149,30 @@ func (t *table) prepare(key mem.Ptr, n uint64) error {
 	if count.Load() < t.plan.shareOf(t.plan.stripeOf(h)) || t.observe(key, n, h).hit {
 		return nil
 	}
-	return t.makeRoom(h)
+	return t.makeRoom(key, n, h)
 }
 
-// makeRoom evicts until the stripe of a hash may have one more entry, and there
-// is a slot for it.
-func (t *table) makeRoom(h uint64) error {
-	op, err := t.slab.Begin()
-	if err != nil {
-		return err
-	}
-	defer op.End()
-	var g guard
-	if err := t.lock(h, &g); err != nil {
-		return err
-	}
-	defer g.unlock()
-	for range window * bucketSlots { // once, but for damage
-		if !g.hasShare() && g.hasSlot(h) {
-			return nil
+// makeRoom evicts until the stripe of a key may have one more entry, and there
+// is a slot for it. A key that is there by now needs neither.
+func (t *table) makeRoom(key mem.Ptr, n, h uint64) error {
+	return t.underStripe(h, func(op *slab.Op, g *guard) error {
+		for range window * bucketSlots { // once, but for damage
+			if !g.hasShare() && g.hasSlot(h) {
+				return nil
+			}
+			if at, err := g.locate(key, n, h); err != nil || at.old != 0 {
+				return err
+			}
+			evicted, err := g.evict(op, h, &place{}, &place{})
+			if err != nil {
+				return err
+			}
+			if !evicted {
+				return fmt.Errorf("hashmap %q: %w: the stripe of hash %#x counts %d entries and has none", t.object.Name(), ErrCorrupt, h, g.count().Load())
+			}
 		}
-		evicted, err := g.evict(&op, h)
-		if err != nil {
-			return err
-		}
-		if !evicted {
-			return fmt.Errorf("hashmap %q: %w: the stripe of hash %#x counts %d entries and has none", t.object.Name(), ErrCorrupt, h, g.count().Load())
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // hasSlot reports whether there is a free slot for a hash.
@@ -194,28 +190,135 @@ func (g *guard) hasSlot(h uint64) bool {
 	return false
 }
 
-// tries is how many times a write to a map with a limit evicts when the arena is
-// full: one entry, then two, and so on, doubling.
-const tries = 7
+// A full arena: what a write without room evicts. Mostly one entry is enough: that of
+// another key, whose block has the size. If it has not, whole pages have to be free.
+const (
+	// singles is how many times a write evicts entries one by one: one, then two, four
+	// and eight. emptyings is how many times it then empties the pages of one.
+	singles   = 4
+	emptyings = 3
+	// mostPages is how many pages are emptied at once: for a value that takes more of
+	// them that is not tried.
+	mostPages = 16
+)
+
+// without is a write that finds no room: one of need bytes, for a key. The entry of
+// that is never evicted: if the write fails after all, the old value is there.
+type without struct {
+	*table
+	key     mem.Ptr
+	n, h    uint64
+	need    uint64
+	at      uint64 // a hash where the next one is evicted; h at first
+	tries   int
+	evicted uint64 // offset of the last one that was
+}
 
 // evictSome makes room when the arena is full, and reports whether it is worth
 // another try. The entries are those that other new keys would drive out, first
 // one in the stripe of the key.
-func (t *table) evictSome(h uint64, try int, why error) bool {
-	if t.plan.limit == 0 || try >= tries || !errors.Is(why, ErrFull) && !errors.Is(why, ErrNoSpace) {
+func (w *without) evictSome(why error) bool {
+	if w.plan.limit == 0 || w.tries == singles+emptyings || !errors.Is(why, ErrFull) && !errors.Is(why, ErrNoSpace) {
 		return false
 	}
-	for range 1 << try {
-		if t.evictAt(h) != nil {
+	w.tries++
+	n := 1
+	if w.tries <= singles {
+		n = 1 << (w.tries - 1)
+	}
+	for range n {
+		if w.evictAt(w.at) != nil {
 			return false
 		}
-		h += 0x9e3779b97f4a7c15
+		w.at += 0x9e3779b97f4a7c15
 	}
-	return true
+	return w.tries <= singles || w.evictPages() == nil
 }
 
 // evictAt evicts an entry of the stripe of a hash, if it has one.
-func (t *table) evictAt(h uint64) error {
+func (w *without) evictAt(h uint64) error {
+	return w.underStripe(h, func(op *slab.Op, g *guard) error {
+		var kept place
+		if w.stripeAt(w.h) == g.off {
+			in := *g
+			if err := in.enter(w.h); err != nil {
+				return err
+			}
+			at, err := in.locate(w.key, w.n, w.h)
+			if err != nil {
+				return err
+			}
+			kept = *at
+		}
+		var at place
+		_, err := g.evict(op, h, &kept, &at)
+		if at.old != 0 {
+			w.evicted = at.old & offsetMask
+		}
+		return err
+	})
+}
+
+// evictPages evicts what lies in as many pages as are needed, from that of the last
+// one on.
+func (w *without) evictPages() error {
+	pt, n := w.floor.Pages, uint64(1)
+	if _, ok := pt.ClassFor(w.need); !ok {
+		n = pt.RunPages(w.need)
+	}
+	all := pt.Pages()
+	if n > min(all, mostPages) {
+		return nil
+	}
+	var blocks []uint64
+	first := min(pt.PageAt(w.evicted), all-n) // if none was: behind the end
+	for p := first; p < first+n; p++ {
+		pt.Blocks(p, func(b pages.Block) { blocks = append(blocks, b.Off) })
+	}
+	for _, off := range blocks {
+		if err := w.evictBlock(off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// evictBlock evicts the entry at off, if there is one.
+func (w *without) evictBlock(off uint64) error {
+	h, err := w.hashOf(off)
+	if err != nil {
+		return nil // it is none
+	}
+	return w.underStripe(h, func(op *slab.Op, g *guard) error {
+		var at place
+		if !g.leadsTo(off, h, &at) {
+			return nil
+		}
+		if own, err := w.same(off, w.key, w.n); own || err != nil {
+			return err
+		}
+		return g.drop(op, &at)
+	})
+}
+
+// leadsTo finds the slot that leads to the entry at off, whose hash is h.
+func (g *guard) leadsTo(off, h uint64, at *place) bool {
+	i := homeOf(h, g.seg.Buckets)
+	for range min(g.seg.Buckets, window) {
+		b := g.t.bucket(&g.seg, i)
+		for slot := range b.slots {
+			if word := b.slots[slot].Load(); word&offsetMask == off {
+				at.set(b, i, uint64(slot), word, false)
+				return true
+			}
+		}
+		i = g.next(i)
+	}
+	return false
+}
+
+// underStripe runs f with an operation, under the lock of the stripe of a hash.
+func (t *table) underStripe(h uint64, f func(op *slab.Op, g *guard) error) error {
 	op, err := t.slab.Begin()
 	if err != nil {
 		return err
@@ -226,25 +329,28 @@ func (t *table) evictAt(h uint64) error {
 		return err
 	}
 	defer g.unlock()
-	_, err = g.evict(&op, h)
-	return err
+	return f(&op, &g)
 }
 
 // evict removes the entry that is worth least, of those in the way of a hash, and
-// reports whether there was one.
-func (g *guard) evict(op *slab.Op, h uint64) (bool, error) {
+// reports whether there was one, and where. It is not the one at kept, if that lives.
+func (g *guard) evict(op *slab.Op, h uint64, kept, at *place) (bool, error) {
 	defer func(s tree.Segment) { g.seg = s }(g.seg)
-	var at place
-	if !g.victim(h, &at) && !g.elsewhere(h, &at) {
+	if !g.victim(h, kept, at) && !g.elsewhere(h, kept, at) {
 		return false, nil
 	}
+	return true, g.drop(op, at)
+}
+
+// drop removes an entry for others.
+func (g *guard) drop(op *slab.Op, at *place) error {
 	if at.live = !g.t.wordExpired(at.old); at.live {
-		if err := g.remember(&at); err != nil {
-			return false, err
+		if err := g.remember(at); err != nil {
+			return err
 		}
 	}
-	g.unlink(op, &at)
-	return true, nil
+	g.unlink(op, at)
+	return nil
 }
 
 // remember has the floor rise to what an entry is worth, and makes it a ghost.
@@ -267,18 +373,18 @@ func (g *guard) remember(at *place) error {
 
 // victim chooses an entry of the segment: in the window from the home of a hash
 // on, or behind it if that is empty.
-func (g *guard) victim(h uint64, at *place) bool {
+func (g *guard) victim(h uint64, kept, at *place) bool {
 	if g.lapsed(h, at) {
 		return true
 	}
-	for g.least(h, at) {
+	for g.least(h, kept, at) {
 		at.bucket = g.t.bucket(&g.seg, at.index)
 		if at.old = at.bucket.slots[at.slot].Load(); at.old != 0 {
 			return true
 		}
 		g.forget(at) // it was left by one who was killed
 	}
-	return g.unhinted(h, at)
+	return g.unhinted(h, kept, at)
 }
 
 // lapsed finds an expired entry in the window.
@@ -297,13 +403,13 @@ func (g *guard) lapsed(h uint64, at *place) bool {
 }
 
 // least finds the least hint, without a look at the buckets.
-func (g *guard) least(h uint64, at *place) (ok bool) {
+func (g *guard) least(h uint64, kept, at *place) (ok bool) {
 	i, lowest := homeOf(h, g.seg.Buckets), int32(0)
 	for far := uint64(0); far < g.seg.Buckets && (far < window || !ok); far++ {
 		r := g.row(i)
 		for slot := range uint64(bucketSlots) {
 			hint := r.hint(slot)
-			if hint == 0 {
+			if hint == 0 || kept.is(g.t.bucket(&g.seg, i), slot) {
 				continue
 			}
 			if rank := g.stripe.rank(hint); !ok || rank < lowest {
@@ -316,12 +422,12 @@ func (g *guard) least(h uint64, at *place) (ok bool) {
 }
 
 // unhinted finds an entry without a hint: somebody else has written to the rows.
-func (g *guard) unhinted(h uint64, at *place) bool {
+func (g *guard) unhinted(h uint64, kept, at *place) bool {
 	i := homeOf(h, g.seg.Buckets)
 	for range g.seg.Buckets {
 		b := g.t.bucket(&g.seg, i)
 		for slot := range b.slots {
-			if word := b.slots[slot].Load(); word != 0 {
+			if word := b.slots[slot].Load(); word != 0 && !kept.is(b, uint64(slot)) {
 				at.set(b, i, uint64(slot), word, false)
 				return true
 			}
@@ -331,9 +437,12 @@ func (g *guard) unhinted(h uint64, at *place) bool {
 	return false
 }
 
+// is reports whether a slot is that of the place, and what lives there is to stay.
+func (p *place) is(b *bucket, slot uint64) bool { return p.live && p.bucket == b && p.slot == slot }
+
 // elsewhere finds an entry in another segment of the stripe, which is that of g
 // then.
-func (g *guard) elsewhere(h uint64, at *place) bool {
+func (g *guard) elsewhere(h uint64, kept, at *place) bool {
 	d := g.dir
 	if d.Bits < g.t.plan.stripeBits {
 		return false
@@ -345,7 +454,7 @@ func (g *guard) elsewhere(h uint64, at *place) bool {
 			continue
 		}
 		g.seg = s
-		if g.victim(h, at) {
+		if g.victim(h, kept, at) {
 			return true
 		}
 	}

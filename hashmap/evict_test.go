@@ -657,3 +657,126 @@ func TestLimit_WildWorth(t *testing.T) {
 	require.False(t, m.Contains(k))
 	require.Equal(t, 4, m.Len())
 }
+
+// A write for which there is no room leaves the old value of its key, whatever it has
+// evicted.
+func TestLimit_FailedWriteLeavesOldValue(t *testing.T) {
+	large := bytes.Repeat([]byte{2}, 9000)
+	verbs := map[string]func(m *Map[string, []byte]) error{
+		"Store":    func(m *Map[string, []byte]) error { return m.Store("k", large) },
+		"StoreTTL": func(m *Map[string, []byte]) error { return m.StoreTTL("k", large, time.Hour) },
+		"StoreAll": func(m *Map[string, []byte]) error {
+			_, err := m.StoreAll(maps.All(map[string][]byte{"k": large}))
+			return err
+		},
+		"Swap":           func(m *Map[string, []byte]) error { _, _, err := m.Swap("k", large); return err },
+		"CompareAndSwap": func(m *Map[string, []byte]) error { _, err := m.CompareAndSwap("k", []byte("old"), large); return err },
+		"Compute Store": func(m *Map[string, []byte]) error {
+			_, _, err := m.Compute("k", func([]byte, bool) ([]byte, Action) { return large, Store })
+			return err
+		},
+		"Compute Renew": func(m *Map[string, []byte]) error {
+			_, _, err := m.Compute("k", func([]byte, bool) ([]byte, Action) { return large, Renew })
+			return err
+		},
+	}
+	for name, do := range verbs {
+		t.Run(name, func(t *testing.T) {
+			a := shmtest.Heap(t, &arena.Options{Size: 512 << 10, Processes: 4, Objects: 8})
+			m := create[string, []byte](t, a, "m", &Options{Limit: 100})
+			require.NoError(t, m.Store("k", []byte("old")))
+			for i := range 20 {
+				require.NoError(t, m.Store(fmt.Sprint("other ", i), []byte("new")))
+			}
+			crowdOut(t, a)
+			require.ErrorIs(t, do(m), ErrFull)
+			v, _ := m.Load("k")
+			require.Equal(t, "old", string(v))
+			require.EqualValues(t, 20, m.Evictions(), "all others")
+			require.Equal(t, 1, m.Len())
+			shmtest.Clean(t, a)
+		})
+	}
+}
+
+// The same of values whose blocks are small: all that could be evicted is the old one.
+func TestLimit_FailedWriteLeavesOldNumber(t *testing.T) {
+	verbs := map[string]func(m *Map[string, uint64]) error{
+		"Add":        func(m *Map[string, uint64]) error { _, err := Add(m, "k", 1); return err },
+		"Store":      func(m *Map[string, uint64]) error { return m.Store("k", 2) },
+		"another":    func(m *Map[string, uint64]) error { return m.Store("another", 2) },
+		"AddInitial": func(m *Map[string, uint64]) error { _, err := AddInitial(m, "another", 1, 5, time.Hour); return err },
+	}
+	for name, do := range verbs {
+		t.Run(name, func(t *testing.T) {
+			a := shmtest.Heap(t, &arena.Options{Size: 512 << 10, Processes: 4, Objects: 8})
+			m := create[string, uint64](t, a, "m", &Options{Limit: 100})
+			require.NoError(t, m.Store("k", 1))
+			crowdOut(t, a)
+			err := do(m)
+			if name == "another" || name == "AddInitial" { // "k" goes for it
+				require.NoError(t, err)
+				require.False(t, m.Contains("k"))
+				require.EqualValues(t, 1, m.Evictions())
+				return
+			}
+			require.ErrorIs(t, err, ErrFull)
+			v, _ := m.Load("k")
+			require.EqualValues(t, 1, v)
+			require.Zero(t, m.Evictions())
+		})
+	}
+}
+
+// crowdOut fills an arena with what is not evicted: runs, and then blocks of all sizes.
+func crowdOut(t *testing.T, a *arena.Arena) {
+	t.Helper()
+	m := create[uint64, []byte](t, a, "crowd", &Options{Capacity: 4000})
+	n := uint64(0)
+	for size := 9000; size > 0; size /= 2 {
+		for m.Store(n, make([]byte, size)) == nil {
+			n++
+		}
+	}
+	for m.Store(n, nil) == nil {
+		n++
+	}
+}
+
+// A value that could not be there without all others evicts nobody for nothing.
+func TestLimit_ImpossibleEvictsNobody(t *testing.T) {
+	o := &arena.Options{Size: 1 << 20, Processes: 4, Objects: 8}
+	m := create[uint64, []byte](t, shmtest.Heap(t, o), "m", &Options{Limit: 4000})
+	for i := range uint64(100) {
+		require.NoError(t, m.Store(i, []byte("value")))
+	}
+	g := m.floor.Pages.Geometry()
+	tables := m.plan.segmentSize(m.plan.buckets, m.floor.Pages) << m.plan.bits
+	for _, size := range []uint64{4 << 20, g.MaxPages << g.Shift, g.MaxPages<<g.Shift - tables} {
+		require.ErrorIs(t, m.Store(7, make([]byte, size)), ErrFull)
+	}
+	require.Zero(t, m.Evictions())
+	require.Equal(t, 100, m.Len())
+	s, err := m.Stats()
+	require.NoError(t, err)
+	require.EqualValues(t, 3, s.Refused)
+}
+
+// A cache whose values change their size goes on: pages full of the old ones are emptied
+// for the new ones.
+func TestLimit_SizesChange(t *testing.T) {
+	a := shmtest.Heap(t, &arena.Options{Size: 1 << 20, Processes: 4, Objects: 8})
+	m := create[uint64, []byte](t, a, "m", &Options{Limit: 4000})
+	k := uint64(0)
+	for round, size := range []int{900, 10, 3000, 100, 9000, 20, 60_000, 2000, 10, 40_000, 0} {
+		before, writes := m.Evictions(), 0
+		for stored := 0; stored < 3<<20 && writes < 3000; stored += size {
+			require.NoError(t, m.Store(k, make([]byte, size)), "values of %d bytes, round %d, write %d", size, round, writes)
+			k++
+			writes++
+		}
+		t.Logf("%5d writes of %6d bytes: %d evictions, %d entries", writes, size, m.Evictions()-before, m.Len())
+	}
+	require.NoError(t, m.Check())
+	shmtest.Clean(t, a)
+}

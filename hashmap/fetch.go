@@ -402,7 +402,7 @@ func (m *Map[K, V]) keep(k *K, v *V, p *terms, c *claim) (kept bool, err error) 
 		if err != errCrowded {
 			return kept, err
 		}
-		if err := m.relieve(h); err != nil {
+		if err := m.relieve(key, n, h); err != nil {
 			return false, err
 		}
 	}

@@ -81,9 +81,9 @@ func (t *table) tendNow() {
 
 // relieve makes room for a key whose segment has no free slot, or whose stripe has
 // its share.
-func (t *table) relieve(h uint64) error {
+func (t *table) relieve(key mem.Ptr, n, h uint64) error {
 	if t.plan.limit != 0 {
-		return t.makeRoom(h)
+		return t.makeRoom(key, n, h)
 	}
 	if err := t.stay(); err != nil {
 		return err

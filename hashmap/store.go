@@ -29,8 +29,7 @@ import (
 // A write over an entry goes without 1 and 6 if it can: spare.go.
 
 // Store sets the value of a key. When it returns nil the value is there, also
-// if this process is killed at once; when it returns an error the old value is, if
-// the map has no limit.
+// if this process is killed at once; when it returns an error the old value is.
 func (m *Map[K, V]) Store(k K, v V) error {
 	return m.store(&k, &v, m.usual())
 }
@@ -53,7 +52,7 @@ func (m *Map[K, V]) store(k *K, v *V, until uint64) error {
 		if err != errCrowded {
 			return err
 		}
-		if err := m.relieve(h); err != nil {
+		if err := m.relieve(key, n, h); err != nil {
 			return err
 		}
 	}
@@ -114,25 +113,25 @@ func (m *Map[K, V]) sizeOf(v *V) uint64 {
 
 // reserve reserves a block and fills it with a new entry. When there is no room it
 // makes some; evict: also by eviction, and from an old content: not while a new one is
-// built.
+// built. For an entry that would not find room without all others it makes none.
 func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op, ref uint64, err error) {
-	size := m.sizeOf(v)
-	for try, scraped := 0, 0; ; {
+	need := entryHeader + pad8(n) + m.sizeOf(v)
+	h := hashKey(key, n, &m.secrets)
+	w, scraped := without{table: &m.table, key: key, n: n, h: h, at: h, need: need}, 0
+	for {
 		if op, err = m.slab.Begin(); err != nil {
 			return op, 0, err
 		}
-		if ref, err = op.Reserve(entryHeader + pad8(n) + size); err == nil {
+		if ref, err = op.Reserve(need); err == nil {
 			break
 		}
 		op.End()
 		if gone := m.object.Err(); gone != nil { // that is why, or will be
 			return op, 0, gone
 		}
-		if m.scrape(&scraped, m.kindFor(entryHeader+pad8(n)+size), evict) {
+		if possible := m.couldFit(need); possible && m.scrape(&scraped, m.kindFor(need), evict) {
 			continue
-		}
-		if evict && m.evictSome(hashKey(key, n, &m.secrets), try, err) {
-			try++
+		} else if possible && evict && w.evictSome(err) {
 			continue
 		}
 		m.tally(&m.news.refused)
@@ -140,6 +139,17 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 	}
 	m.fill(ref, key, n, v, m.usual())
 	return op, ref, nil
+}
+
+// couldFit reports whether there would be room for an entry of so many bytes if the
+// arena had nothing but the map, and the map no other entry.
+func (t *table) couldFit(n uint64) bool {
+	g := t.floor.Pages.Geometry()
+	room := g.MaxPages << g.Shift
+	if t.plan.limit != 0 { // segments that stay
+		room -= min(room, t.plan.segmentSize(t.plan.buckets, t.floor.Pages)<<t.plan.bits)
+	}
+	return t.floor.Pages.BlockSize(n) <= room
 }
 
 // fill writes an entry. The block is reachable from nowhere yet; a reader that holds a

@@ -72,7 +72,7 @@ func (m *Map[K, V]) write(k *K, v *V, keep bool, out *V) (loaded bool, err error
 		if err != errCrowded {
 			return loaded, err
 		}
-		if err := m.relieve(h); err != nil {
+		if err := m.relieve(key, n, h); err != nil {
 			return false, err
 		}
 	}
@@ -396,7 +396,7 @@ func (m *Map[K, V]) Compute(k K, f func(old V, ok bool) (V, Action)) (v V, ok bo
 		}
 		done, err := m.commit(key, n, h, &seen, &kept, entry, action == Renew)
 		if err == errCrowded {
-			err = m.relieve(h)
+			err = m.relieve(key, n, h)
 		}
 		if err != nil {
 			return v, false, err
@@ -513,7 +513,7 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 		if err != errCrowded {
 			return sum, err
 		}
-		if err := m.relieve(h); err != nil {
+		if err := m.relieve(key, n, h); err != nil {
 			return 0, err
 		}
 	}

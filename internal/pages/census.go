@@ -111,6 +111,12 @@ func (t *Table) Census(visit func(Block)) Census {
 	return c
 }
 
+// Blocks shows visit the blocks in use of one page, or the run that begins there.
+func (t *Table) Blocks(p uint64, visit func(Block)) {
+	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64)}
+	t.countPage(p, &c, visit)
+}
+
 // countPage counts one page, or a whole run, and returns how many pages it was.
 func (t *Table) countPage(p uint64, c *Census, visit func(Block)) uint64 {
 	e := t.entry(p)
