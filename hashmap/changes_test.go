@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/shmkit/shmkit/internal/intent"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -314,6 +316,50 @@ func TestStats_Counts(t *testing.T) {
 	s, err = plain.Stats()
 	require.NoError(t, err)
 	require.Zero(t, s.Hits+s.Misses)
+}
+
+// Reads of a process all of whose records are in use, by writers who wait, do not wait
+// with them, and are counted all the same: by the next one, by Stats, or by Close.
+func TestStats_CountsLater(t *testing.T) {
+	for how, count := range map[string]func(m *Map[string, int]){
+		"next":  func(m *Map[string, int]) { m.Load("missing") },
+		"Stats": func(m *Map[string, int]) { _, _ = m.Stats() },
+		"Close": func(m *Map[string, int]) { assert.NoError(t, m.Close()) },
+	} {
+		t.Run(how, func(t *testing.T) {
+			pair := couple(t, 2, &Options{CountReads: true})
+			m, other := pair[0], pair[1]
+			require.NoError(t, m.Store("k", 1))
+			var held []int
+			for i := range intent.Lanes {
+				if m.floor.Pool.TryTake(i) {
+					held = append(held, i)
+				}
+			}
+			require.Len(t, held, intent.Lanes)
+			for range 100 {
+				m.Load("k")
+				m.Contains("k")
+				m.Load("missing")
+			}
+			_, _ = m.Stats() // does not wait either
+			for _, i := range held {
+				m.floor.Pool.Give(i)
+			}
+			s, err := other.Stats()
+			require.NoError(t, err)
+			require.Zero(t, s.Hits+s.Misses)
+			count(m)
+			more := uint64(0)
+			if how == "next" {
+				m.Load("k")
+				more = 1
+			}
+			again, err := other.Stats()
+			require.NoError(t, err)
+			require.EqualValues(t, []uint64{200 + more, 100 + more}, []uint64{again.Hits, again.Misses})
+		})
+	}
 }
 
 // A change rings the bell once for all who wait, and only if somebody does.

@@ -575,7 +575,7 @@ func TestLimit_ClosedTellsNobody(t *testing.T) {
 	hint := hintOf(t, other, 1)
 	m.tell(hashKey(keyOf(1), 8, &m.secrets))
 	require.Equal(t, hint, hintOf(t, other, 1))
-	m.tally(&m.cell.hits)
+	m.countHit()
 	s, err := other.Stats()
 	require.NoError(t, err)
 	require.Zero(t, s.Hits)

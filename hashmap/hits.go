@@ -51,29 +51,67 @@ func (r *rings) at(stripe uint64) []ring { return r.of[stripe*r.lanes:][:r.lanes
 //
 //go:noinline
 func (t *table) hit(h uint64) bool {
-	if t.cell != nil {
-		t.tally(&t.cell.hits)
-	}
+	t.countHit()
 	if t.rings != nil {
 		t.gather(h)
 	}
 	return true
 }
 
-// miss counts a read that has found nothing.
-func (t *table) miss() {
+// countHit counts a read that has found its key, if reads are counted.
+func (t *table) countHit() {
 	if t.cell != nil {
-		t.tally(&t.cell.misses)
+		t.countRead(&t.cell.hits, &t.late.hits)
 	}
 }
 
-// tally counts a read. It holds a record: Close waits for it.
-func (t *table) tally(count *psync.Word64) {
-	if _, i, ok := t.floor.Pool.Take(); ok {
-		if !t.dead() {
-			count.Add(1) // survivor: one more
-		}
-		t.floor.Pool.Give(i)
+// miss counts a read that has found nothing.
+func (t *table) miss() {
+	if t.cell != nil {
+		t.countRead(&t.cell.misses, &t.late.misses)
+	}
+}
+
+// arrears is what was read while all records of the process were in use, by writers who
+// wait for a stripe: a read does not wait with them. The next one counts it, or Stats,
+// or Close.
+type arrears struct{ hits, misses atomic.Uint64 }
+
+// countRead counts a read. It holds a record: Close waits for it.
+func (t *table) countRead(count *psync.Word64, late *atomic.Uint64) {
+	pool := t.floor.Pool
+	i, ok := pool.TakeFree()
+	if !ok {
+		late.Add(1)
+		return
+	}
+	defer pool.Give(i)
+	n := uint64(1)
+	if late.Load() != 0 {
+		n += late.Swap(0)
+	}
+	if !t.dead() {
+		count.Add(n) // survivor: that many more
+	}
+}
+
+// countLate counts what is late; wait: also if all records are in use.
+func (t *table) countLate(wait bool) {
+	if t.cell == nil || t.late.hits.Load()|t.late.misses.Load() == 0 {
+		return
+	}
+	pool := t.floor.Pool
+	i, ok := pool.TakeFree()
+	if !ok && wait {
+		_, i, ok = pool.Take()
+	}
+	if !ok {
+		return
+	}
+	defer pool.Give(i)
+	if hits, misses := t.late.hits.Swap(0), t.late.misses.Swap(0); !t.dead() {
+		t.cell.hits.Add(hits)     // survivor: that many more
+		t.cell.misses.Add(misses) // survivor: that many more
 	}
 }
 

@@ -29,7 +29,9 @@ type Options struct {
 	TTL time.Duration
 	// CountReads has Load, LoadInto, LoadAppend and Contains count what they find
 	// and what they do not, for Stats: exactly, for some nanoseconds each. It is
-	// stored with the map. Reads of processes that have the arena read-only store
+	// stored with the map. A read still waits for nobody: one beside 14 writes of its
+	// process that wait for a lock is counted with the next one of the handle, by its
+	// Stats or by its Close. Reads of processes that have the arena read-only store
 	// nothing, and are not counted.
 	CountReads bool
 	// Cache is how many decoded values this handle of an [Encoded] map remembers
@@ -168,6 +170,7 @@ func (m *Map[K, V]) Err() error { return m.err() }
 // that are under way, but for a load of Fetch. Reads find nothing afterwards,
 // writes get ErrClosed.
 func (m *Map[K, V]) Close() error {
+	m.countLate(true)
 	m.open.Store(shut)
 	if m.floor.Pool != nil {
 		m.floor.Pool.Barrier()

@@ -195,6 +195,7 @@ func (t *table) finish(s *Stats) {
 	}
 	s.Writes, s.Expired = t.writes()
 	s.Evicted, s.Refused = t.evictions(), t.news.refused.Load()
+	t.countLate(false)
 	s.Hits, s.Misses = t.reads()
 	s.Retries = t.retries.Load()
 	s.RootBytes = t.floor.Pages.BlockSize(t.object.Size())

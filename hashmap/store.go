@@ -134,11 +134,20 @@ func (m *Map[K, V]) reserve(key mem.Ptr, n uint64, v *V, evict bool) (op slab.Op
 		} else if possible && evict && w.evictSome(err) {
 			continue
 		}
-		m.tally(&m.news.refused)
+		m.countRefused()
 		return op, 0, fmt.Errorf("hashmap %q: store: %w", m.object.Name(), err)
 	}
 	m.fill(ref, key, n, v, m.usual())
 	return op, ref, nil
+}
+
+func (t *table) countRefused() {
+	if _, i, ok := t.floor.Pool.Take(); ok {
+		if !t.dead() {
+			t.news.refused.Add(1) // survivor: one more
+		}
+		t.floor.Pool.Give(i)
+	}
 }
 
 // couldFit reports whether there would be room for an entry of so many bytes if the

@@ -50,8 +50,9 @@ type table struct {
 	mostSpare  uint64     // bytes of the largest spare
 	kinds      [128]uint8 // one more than the class of an entry of 8 times so many bytes
 	news       *news
-	rings      *rings // hits to be told; nil: the map has no limit, or is read-only here
-	cell       *cell  // where reads are counted; nil: they are not
+	rings      *rings  // hits to be told; nil: the map has no limit, or is read-only here
+	cell       *cell   // where reads are counted; nil: they are not
+	late       arrears // reads to be counted
 	waits      waits
 	clock      clock
 	purging    sync.Mutex                         // held by the goroutine that purges

@@ -35,8 +35,8 @@ func (m *Map[K, V]) Contains(k K) bool {
 	hit := m.observe(key, n, h).hit
 	if !hit {
 		m.miss()
-	} else if m.cell != nil { // not a use: the stripe is not told
-		m.tally(&m.cell.hits)
+	} else { // not a use: the stripe is not told
+		m.countHit()
 	}
 	return hit
 }
@@ -470,22 +470,23 @@ func (m *Map[K, V]) still(at *place, n uint64, seen *found, kept *V) (bool, erro
 	return m.holds(p, size, kept), nil
 }
 
-// Integer is what Add adds.
-type Integer interface {
-	~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64
+// Number is what Add adds.
+type Number interface {
+	~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
 }
 
-// Add adds delta to the value of a key and returns the sum, which wraps around
-// as that of an N does. A key that is not there is created with delta. It blocks
+// Add adds delta to the value of a key and returns the sum: that of Go's +, so an
+// integer wraps around, and a float is rounded each time, by which the order of
+// several Adds may show. A key that is not there is created with delta. It blocks
 // and fails as [Map.Store] does; with an error the old value is there.
 // The deadline of an entry stays.
-func Add[K comparable, N Integer](m *Map[K, N], k K, delta N) (N, error) {
+func Add[K comparable, N Number](m *Map[K, N], k K, delta N) (N, error) {
 	return addTo(m, &k, delta, 0, m.usual())
 }
 
 // AddInitial is Add, but that a key that is not there is created with the sum of
 // initial and delta, and lives for ttl; 0 is for ever.
-func AddInitial[K comparable, N Integer](m *Map[K, N], k K, delta, initial N, ttl time.Duration) (N, error) {
+func AddInitial[K comparable, N Number](m *Map[K, N], k K, delta, initial N, ttl time.Duration) (N, error) {
 	until, err := m.until(ttl)
 	if err != nil {
 		return 0, err
@@ -493,7 +494,7 @@ func AddInitial[K comparable, N Integer](m *Map[K, N], k K, delta, initial N, tt
 	return addTo(m, &k, delta, initial, until)
 }
 
-func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until uint64) (N, error) {
+func addTo[K comparable, N Number](m *Map[K, N], k *K, delta, initial N, until uint64) (N, error) {
 	key, n := m.key(k)
 	h := hashKey(key, n, &m.secrets)
 	first := initial + delta
@@ -520,7 +521,7 @@ func addTo[K comparable, N Integer](m *Map[K, N], k *K, delta, initial N, until 
 }
 
 // addOver is addTo over an entry, in the spare of its stripe, if there are both.
-func addOver[K comparable, N Integer](m *Map[K, N], key mem.Ptr, n, h uint64, delta, first N, until uint64) (sum N, done bool, err error) {
+func addOver[K comparable, N Number](m *Map[K, N], key mem.Ptr, n, h uint64, delta, first N, until uint64) (sum N, done bool, err error) {
 	var w overwrite
 	defer w.end()
 	if !m.overwrite(&w, key, n, h, m.valueSize) {
@@ -534,7 +535,7 @@ func addOver[K comparable, N Integer](m *Map[K, N], key mem.Ptr, n, h uint64, de
 }
 
 // add links the entry at ref, whose value is first, or with the sum for a value.
-func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, ref uint64, delta, first N) (N, error) {
+func add[K comparable, N Number](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, ref uint64, delta, first N) (N, error) {
 	var g guard
 	if err := m.lock(h, &g); err != nil {
 		return 0, err
@@ -556,7 +557,7 @@ func add[K comparable, N Integer](m *Map[K, N], op *slab.Op, key mem.Ptr, n, h, 
 
 // addAt has the entry at ref, whose value is first, take the place of the one that
 // locate has found, and returns its value.
-func addAt[K comparable, N Integer](m *Map[K, N], at *place, n, ref uint64, delta, first N) (N, error) {
+func addAt[K comparable, N Number](m *Map[K, N], at *place, n, ref uint64, delta, first N) (N, error) {
 	if !at.live {
 		return first, nil
 	}

@@ -242,15 +242,17 @@ func TestUpdate_Add(t *testing.T) {
 	addsUp[int8](t, a)
 	addsUp[uint32](t, a)
 	addsUp[time.Duration](t, a)
+	addsUp[float32](t, a)
+	addsUp[float64](t, a)
 }
 
-func addsUp[N Integer](t *testing.T, a *arena.Arena) {
+func addsUp[N Number](t *testing.T, a *arena.Arena) {
 	t.Helper()
 	m := create[string, N](t, a, fmt.Sprintf("%T", N(0)), nil)
 	want := map[string]N{"low": 0, "high": 0}
 	for i := range 300 {
 		for k := range want {
-			delta := N(i)
+			delta := N(i) / 3
 			if k == "low" {
 				delta = -delta
 			}

@@ -133,6 +133,20 @@ func (p *Pool) TryTake(i int) bool {
 	return true
 }
 
+// TakeFree is Take for one who does not wait: it fails while all are in use.
+func (p *Pool) TakeFree() (i int, ok bool) {
+	i = p.Prefer()
+	for range Lanes {
+		if p.TryTake(i) {
+			return i, true
+		}
+		if i++; i == Lanes {
+			i = 0
+		}
+	}
+	return 0, false
+}
+
 // take takes one of the records [from, to), the first one from index first on.
 func (p *Pool) take(first, from, to int) (r *Record, i int, ok bool) {
 	for try := 0; ; try++ {
