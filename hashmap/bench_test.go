@@ -204,7 +204,7 @@ func BenchmarkLoadEncoded(b *testing.B) {
 }
 
 // BenchmarkLimit is what a map with a limit costs more: a hit, which is told now
-// and then; and a new key, which drives another one out.
+// and then; and a new key, which drives another one out, at the limit or in a full arena.
 func BenchmarkLimit(b *testing.B) {
 	const n = 1000
 	keys, order := benchKeys(1<<16), benchOrder(n)
@@ -241,4 +241,14 @@ func BenchmarkLimit(b *testing.B) {
 			}
 		})
 	}
+	b.Run("insert/full", func(b *testing.B) {
+		m, err := Create[string, [64]byte](testArena(b, 1<<20, 1<<20), "m", &Options{Limit: 1 << 14})
+		require.NoError(b, err)
+		b.ReportAllocs()
+		for i := 0; i < b.N; i++ {
+			if err := m.Store(keys[i&(1<<16-1)], [64]byte{2}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

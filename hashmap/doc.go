@@ -140,6 +140,7 @@
 // hold without them either. Clear and ReplaceAll evict nothing of the old content.
 //
 // The directory and all segments are made at creation, 24 bytes an entry, and stay.
+// [PlanLimit] says how large an arena must be for the limit to be what evicts.
 //
 // # Changes
 //

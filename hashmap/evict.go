@@ -138,41 +138,87 @@ func (g *guard) hasShare() bool {
 	return g.t.plan.limit != 0 && g.count().Load() >= g.t.plan.shareOf((g.off-g.t.stripeOff)/stripeSize)
 }
 
-// prepare makes room for a key, if it seems that there is none, before a block is
-// reserved for it.
-func (t *table) prepare(key mem.Ptr, n uint64) error {
+// prepare makes room for a key, if it seems that there is none, before a block of need
+// bytes is reserved for it.
+func (t *table) prepare(key mem.Ptr, n, need uint64) error {
 	if t.plan.limit == 0 {
 		return nil
 	}
 	h := hashKey(key, n, &t.secrets)
 	count := &t.stripe(t.stripeAt(h)).count[tree.SideOf(t.version.Load())]
-	if count.Load() < t.plan.shareOf(t.plan.stripeOf(h)) || t.observe(key, n, h).hit {
+	if full := count.Load() >= t.plan.shareOf(t.plan.stripeOf(h)); !full && !t.isTight(need) || t.observe(key, n, h).hit {
 		return nil
 	}
-	return t.makeRoom(key, n, h)
+	return t.makeRoom(key, n, h, need)
 }
 
 // makeRoom evicts until the stripe of a key may have one more entry, and there
-// is a slot for it. A key that is there by now needs neither.
-func (t *table) makeRoom(key mem.Ptr, n, h uint64) error {
-	return t.underStripe(h, func(op *slab.Op, g *guard) error {
-		for range window * bucketSlots { // once, but for damage
-			if !g.hasShare() && g.hasSlot(h) {
-				return nil
-			}
-			if at, err := g.locate(key, n, h); err != nil || at.old != 0 {
-				return err
-			}
-			evicted, err := g.evict(op, h, &place{}, &place{})
-			if err != nil {
-				return err
-			}
-			if !evicted {
-				return fmt.Errorf("hashmap %q: %w: the stripe of hash %#x counts %d entries and has none", t.object.Name(), ErrCorrupt, h, g.count().Load())
-			}
+// is a slot for it; one at least, if memory is tight. A key that is there by now needs
+// neither.
+func (t *table) makeRoom(key mem.Ptr, n, h, need uint64) error {
+	op, err := t.slab.Begin()
+	if err != nil {
+		return err
+	}
+	defer op.End()
+	var g guard
+	if err := t.lock(h, &g); err != nil {
+		return err
+	}
+	defer g.unlock()
+	tight := t.isTight(need)
+	for range window * bucketSlots { // once, but for damage
+		if !tight && !g.hasShare() && g.hasSlot(h) {
+			return nil
 		}
-		return nil
-	})
+		if at, err := g.locate(key, n, h); err != nil || at.old != 0 {
+			return err
+		}
+		var v eviction
+		evicted, err := g.evict(&op, h, &v)
+		if err != nil {
+			return err
+		}
+		if !evicted && g.hasShare() {
+			return fmt.Errorf("hashmap %q: %w: the stripe of hash %#x counts %d entries and has none", t.object.Name(), ErrCorrupt, h, g.count().Load())
+		}
+		if tight {
+			t.eased(need, v.size)
+		}
+		tight = false
+	}
+	return nil
+}
+
+// When the arena was full, more writes will find it full, and finding it out takes a
+// hundred times as long as evicting an entry. So the next ones of that size evict one
+// without asking, as long as what they evict has the size: then its block is theirs.
+const (
+	tightFor = 64
+	// noBlock is the need of who has his block.
+	noBlock = math.MaxUint64
+)
+
+// isTight reports whether a block of n bytes is better evicted than asked for.
+func (t *table) isTight(n uint64) bool {
+	class, ok := t.floor.Pages.ClassFor(n)
+	return ok && t.rings.tight[class].Load() > 0
+}
+
+// tightened tells that there was no block of n bytes, and one of them was evicted.
+func (t *table) tightened(n uint64) {
+	if class, ok := t.floor.Pages.ClassFor(n); ok {
+		t.rings.tight[class].Store(tightFor)
+	}
+}
+
+// eased tells that for a block of n bytes one of other bytes was evicted.
+func (t *table) eased(n, other uint64) {
+	if class, _ := t.floor.Pages.ClassFor(n); t.floor.Pages.BlockSize(n) == t.floor.Pages.BlockSize(other) {
+		t.rings.tight[class].Add(-1)
+	} else {
+		t.rings.tight[class].Store(0)
+	}
 }
 
 // hasSlot reports whether there is a free slot for a hash.
@@ -191,11 +237,11 @@ func (g *guard) hasSlot(h uint64) bool {
 }
 
 // A full arena: what a write without room evicts. Mostly one entry is enough: that of
-// another key, whose block has the size. If it has not, whole pages have to be free.
+// another key, whose block has the size. If none has, whole pages have to be free.
 const (
-	// singles is how many times a write evicts entries one by one: one, then two, four
-	// and eight. emptyings is how many times it then empties the pages of one.
-	singles   = 4
+	// singles is how many entries a write evicts one by one.
+	singles = 15
+	// emptyings is how many times it then empties the pages of one.
 	emptyings = 3
 	// mostPages is how many pages are emptied at once: for a value that takes more of
 	// them that is not tried.
@@ -206,39 +252,45 @@ const (
 // that is never evicted: if the write fails after all, the old value is there.
 type without struct {
 	*table
-	key     mem.Ptr
-	n, h    uint64
-	need    uint64
-	at      uint64 // a hash where the next one is evicted; h at first
-	tries   int
-	evicted uint64 // offset of the last one that was
+	key       mem.Ptr
+	n, h      uint64
+	need      uint64
+	at        uint64 // a hash where the next one is evicted; h at first
+	evicted   uint64 // offset of the last one that was
+	singly    int    // how many were, one by one
+	emptyings int    // how many times pages were
 }
 
 // evictSome makes room when the arena is full, and reports whether it is worth
 // another try. The entries are those that other new keys would drive out, first
 // one in the stripe of the key.
 func (w *without) evictSome(why error) bool {
-	if w.plan.limit == 0 || w.tries == singles+emptyings || !errors.Is(why, ErrFull) && !errors.Is(why, ErrNoSpace) {
+	if w.plan.limit == 0 || w.emptyings == emptyings || !errors.Is(why, ErrFull) && !errors.Is(why, ErrNoSpace) {
 		return false
 	}
-	w.tries++
-	n := 1
-	if w.tries <= singles {
-		n = 1 << (w.tries - 1)
-	}
-	for range n {
-		if w.evictAt(w.at) != nil {
+	for w.singly < singles {
+		w.singly++
+		size, err := w.evictNext()
+		if err != nil {
 			return false
 		}
-		w.at += 0x9e3779b97f4a7c15
+		if size != 0 && w.floor.Pages.BlockSize(size) == w.floor.Pages.BlockSize(w.need) {
+			w.tightened(w.need)
+			return true
+		}
 	}
-	return w.tries <= singles || w.evictPages() == nil
+	w.emptyings++
+	_, err := w.evictNext()
+	return err == nil && w.evictPages() == nil
 }
 
-// evictAt evicts an entry of the stripe of a hash, if it has one.
-func (w *without) evictAt(h uint64) error {
-	return w.underStripe(h, func(op *slab.Op, g *guard) error {
-		var kept place
+// evictNext evicts an entry of one stripe after another, if it has one, and returns its
+// size.
+func (w *without) evictNext() (size uint64, err error) {
+	h := w.at
+	w.at += 0x9e3779b97f4a7c15
+	err = w.underStripe(h, func(op *slab.Op, g *guard) error {
+		var v eviction
 		if w.stripeAt(w.h) == g.off {
 			in := *g
 			if err := in.enter(w.h); err != nil {
@@ -248,15 +300,15 @@ func (w *without) evictAt(h uint64) error {
 			if err != nil {
 				return err
 			}
-			kept = *at
+			v.kept = *at
 		}
-		var at place
-		_, err := g.evict(op, h, &kept, &at)
-		if at.old != 0 {
-			w.evicted = at.old & offsetMask
+		evicted, err := g.evict(op, h, &v)
+		if evicted {
+			w.evicted, size = v.old&offsetMask, v.size
 		}
 		return err
 	})
+	return size, err
 }
 
 // evictPages evicts what lies in as many pages as are needed, from that of the last
@@ -332,14 +384,25 @@ func (t *table) underStripe(h uint64, f func(op *slab.Op, g *guard) error) error
 	return f(&op, &g)
 }
 
+// eviction is an entry that is evicted.
+type eviction struct {
+	place
+	size uint64 // bytes of the entry
+	kept place  // what is none, if it lives
+}
+
 // evict removes the entry that is worth least, of those in the way of a hash, and
-// reports whether there was one, and where. It is not the one at kept, if that lives.
-func (g *guard) evict(op *slab.Op, h uint64, kept, at *place) (bool, error) {
+// reports whether there was one.
+func (g *guard) evict(op *slab.Op, h uint64, v *eviction) (bool, error) {
 	defer func(s tree.Segment) { g.seg = s }(g.seg)
-	if !g.victim(h, kept, at) && !g.elsewhere(h, kept, at) {
+	if !g.victim(h, &v.kept, &v.place) && !g.elsewhere(h, &v.kept, &v.place) {
 		return false, nil
 	}
-	return true, g.drop(op, at)
+	if off := v.old & offsetMask; g.t.within(off, entryHeader) {
+		lengths := mem.Load64(g.t.base.Add(off))
+		v.size = entryHeader + pad8(lengths&0xffffffff) + lengths>>32
+	}
+	return true, g.drop(op, &v.place)
 }
 
 // drop removes an entry for others.

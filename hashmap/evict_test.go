@@ -780,3 +780,40 @@ func TestLimit_SizesChange(t *testing.T) {
 	require.NoError(t, m.Check())
 	shmtest.Clean(t, a)
 }
+
+// A write that finds the arena full spares the next ones the question; when there is
+// room again, what was evicted for nothing is little.
+func TestLimit_FullIsNotAskedAgain(t *testing.T) {
+	a := shmtest.Heap(t, &arena.Options{Size: 1 << 20, Processes: 4, Objects: 8})
+	m := create[uint64, []byte](t, a, "m", &Options{Limit: 16_000})
+	crowd := create[uint64, []byte](t, a, "crowd", nil)
+	for i := range uint64(20) {
+		require.NoError(t, crowd.Store(i, make([]byte, 20_000)))
+	}
+	k, value := uint64(0), make([]byte, 100)
+	for ; m.Evictions() == 0; k++ {
+		require.NoError(t, m.Store(k, value))
+	}
+	class, ok := m.floor.Pages.ClassFor(entryHeader + 8 + 100)
+	require.True(t, ok)
+	full, evicted := m.floor.Tally.Refused[class].Load(), m.Evictions()
+	const writes = 6400
+	for range writes {
+		require.NoError(t, m.Store(k, value))
+		k++
+	}
+	require.LessOrEqual(t, m.floor.Tally.Refused[class].Load()-full, uint64(writes/10), "some for each 64")
+	require.InDelta(t, writes, m.Evictions()-evicted, writes/50)
+	for i := range uint64(20) {
+		_, err := crowd.Delete(i)
+		require.NoError(t, err)
+	}
+	evicted = m.Evictions()
+	for range 2000 {
+		require.NoError(t, m.Store(k, value))
+		k++
+	}
+	require.LessOrEqual(t, m.Evictions()-evicted, uint64(tightFor))
+	require.NoError(t, m.Check())
+	shmtest.Clean(t, a)
+}

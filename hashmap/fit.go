@@ -35,6 +35,20 @@ import (
 // The error says what is wrong with the options or the numbers, wraps ErrTooLarge if
 // no map has such keys or values, or ErrFull if no arena is that large.
 func Plan(o *arena.Options, entries int, keyBytes, valueBytes uint64) (slab.Fit, error) {
+	return planIn(o, entries, keyBytes, valueBytes, planFor)
+}
+
+// PlanLimit is Plan for a map with a limit of so many entries ([Options.Limit]): in an
+// arena of that size it never evicts because that is full, but for what else is in it.
+// It has room for a few entries more, which are being written.
+func PlanLimit(o *arena.Options, limit int, keyBytes, valueBytes uint64) (slab.Fit, error) {
+	return planIn(o, limit, keyBytes, valueBytes, planBounded)
+}
+
+// shapes is planFor or planBounded.
+type shapes func(entries uint64, t sizes, arenaSize uint64) (plan, error)
+
+func planIn(o *arena.Options, entries int, keyBytes, valueBytes uint64, shape shapes) (slab.Fit, error) {
 	if entries < 1 || entries > mostEntries {
 		return slab.Fit{}, fmt.Errorf("hashmap: plan for %d entries: want 1 to %d", entries, mostEntries)
 	}
@@ -45,20 +59,21 @@ func Plan(o *arena.Options, entries int, keyBytes, valueBytes uint64) (slab.Fit,
 	if o != nil {
 		given = *o
 	}
-	fit, limit, err := fitIn(&given, uint64(entries), keyBytes, valueBytes)
+	entry := entryHeader + pad8(keyBytes) + valueBytes
+	fit, known, err := fitIn(&given, uint64(entries), entry, shape)
 	if err != nil {
 		return fit, err
 	}
 	// The segments of a larger arena are larger, so the size is looked for.
 	d := given
 	for d.Size, d.MaxSize = fit.Size, 0; ; {
-		least, _, err := fitIn(&d, uint64(entries), keyBytes, valueBytes)
+		least, _, err := fitIn(&d, uint64(entries), entry, shape)
 		if err != nil {
 			return least, err
 		}
 		if least.OK {
 			fit.Size = d.Size
-			fit.OK = fit.OK && limit != 0
+			fit.OK = fit.OK && known
 			return fit, nil
 		}
 		d.Size = max(d.Size+4096, least.Size)
@@ -66,45 +81,47 @@ func Plan(o *arena.Options, entries int, keyBytes, valueBytes uint64) (slab.Fit,
 }
 
 // fitIn plans for an arena of the options. If not even the buckets find room, it is
-// asked what they take in one that is large enough, and limit is 0.
-func fitIn(o *arena.Options, entries, keyBytes, valueBytes uint64) (fit slab.Fit, limit uint64, err error) {
+// asked what they take in one that is large enough, and known is false.
+func fitIn(o *arena.Options, entries, entry uint64, shape shapes) (fit slab.Fit, known bool, err error) {
 	g, err := arena.Layout(o)
 	if err != nil {
-		return fit, 0, fmt.Errorf("hashmap: plan: %w", err)
+		return fit, false, fmt.Errorf("hashmap: plan: %w", err)
 	}
 	t := future{g: g, classes: pages.Classes(g.Shift)}
-	limit = max(uint64(o.MaxSize), uint64(o.Size))
-	if limit == 0 {
-		limit = g.End(g.MaxPages) // the default size is a power of two, far from where this matters
+	size := max(uint64(o.MaxSize), uint64(o.Size))
+	if size == 0 {
+		size = g.End(g.MaxPages) // the default size is a power of two, far from where this matters
 	}
-	p, err := planFor(entries, t, limit)
-	if err != nil {
-		limit = 0
-		if p, err = planFor(entries, t, 1<<offsetBits); err != nil {
-			return fit, 0, fmt.Errorf("hashmap: plan: %w", err)
+	p, err := shape(entries, t, size)
+	if known = err == nil; !known {
+		if p, err = shape(entries, t, 1<<offsetBits); err != nil {
+			return fit, false, fmt.Errorf("hashmap: plan: %w", err)
 		}
 	}
-	fit, err = slab.Plan(o, p.requests(t, entries, entryHeader+pad8(keyBytes)+valueBytes)...)
-	return fit, limit, err
+	fit, err = slab.Plan(o, p.requests(t, entries, entry)...)
+	return fit, known, err
 }
 
-// requests lists the blocks of a full map, the largest first.
+// requests lists the blocks of a full map, in the order in which they are asked for.
 func (p *plan) requests(t sizes, entries, entry uint64) []slab.Request {
 	segments := uint64(1) << p.bits
+	root := slab.Request{Size: lines(p.size(), t), Count: 1}
+	dir := slab.Request{Size: tree.DirSize(p.bits), Count: 1}
+	first := slab.Request{Size: p.segmentSize(p.buckets, t), Count: segments}
+	if p.limit != 0 { // it does not grow; a spare of each stripe may be beside the entries
+		return []slab.Request{root, dir, first, {Size: entry, Count: entries + p.stripes() + inHand}}
+	}
 	uneven := segments/3 + 8
 	more := tree.Size(p.buckets)
 	if p.buckets < p.most {
 		more = tree.Size(min(buckets(2*more, t), p.most))
 	}
-	return []slab.Request{
-		{Size: lines(p.size(), t), Count: 1},
-		{Size: tree.DirSize(p.bits), Count: 1},
-		{Size: tree.DirSize(min(p.bits+1, tree.MaxBits)), Count: 1}, // when it is doubled
-		{Size: tree.Size(p.buckets), Count: segments},
-		{Size: more, Count: uneven},
-		{Size: entry, Count: entries},
-	}
+	doubled := slab.Request{Size: tree.DirSize(min(p.bits+1, tree.MaxBits)), Count: 1}
+	return []slab.Request{root, dir, doubled, first, {Size: more, Count: uneven}, {Size: entry, Count: entries}}
 }
+
+// inHand is how many entries of a map with a limit are planned for writes under way.
+const inHand = 16
 
 // future is the sizes of an arena that is not made yet.
 type future struct {

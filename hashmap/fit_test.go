@@ -68,6 +68,62 @@ func filled(t *testing.T, o *arena.Options, entries int, key, value uint64) erro
 	return nil
 }
 
+// In an arena of the size that PlanLimit says a map gets as many entries as its limit,
+// whoever they are; in a smaller one it does not.
+func TestPlanLimit(t *testing.T) {
+	rounds := 40
+	if testing.Short() || mem.Race { // one goroutine
+		rounds = 10
+	}
+	for i := range rounds {
+		rnd := rand.New(rand.NewPCG(11, uint64(i)))
+		limit := 1 + rnd.IntN(20_000>>rnd.IntN(12))
+		key, value := uint64(8+rnd.IntN(100)), uint64(rnd.IntN(1000>>rnd.IntN(8)))
+		o := arena.Options{PageSize: 4096 << rnd.IntN(3), Processes: 4, Objects: 8}
+		t.Run(fmt.Sprintf("%d of %d and %d bytes, pages of %d", limit, key, value, o.PageSize), func(t *testing.T) {
+			fit, err := PlanLimit(&o, limit, key, value)
+			require.NoError(t, err)
+			o.Size = fit.Size
+			again, err := PlanLimit(&o, limit, key, value)
+			require.NoError(t, err)
+			require.True(t, again.OK)
+			full, err := kept(t, &o, limit, key, value)
+			require.NoError(t, err)
+			require.Equal(t, limit, full)
+			o.Size = fit.Size * 7 / 10
+			if _, err := arena.Layout(&o); err == nil && limit > 2000 {
+				full, err := kept(t, &o, limit, key, value)
+				require.True(t, err != nil || full < limit)
+				again, err := PlanLimit(&o, limit, key, value)
+				require.NoError(t, err)
+				require.False(t, again.OK)
+			}
+		})
+	}
+}
+
+// kept makes an arena, and a map with a limit in it, stores more than it may have,
+// writes over some, and returns how many it has then.
+func kept(t *testing.T, o *arena.Options, limit int, key, value uint64) (int, error) {
+	t.Helper()
+	a := shmtest.Heap(t, o)
+	m, err := Create[string, []byte](a, "m", &Options{Limit: limit})
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	k := make([]byte, key)
+	for i := range 4*limit + 200 {
+		binary.LittleEndian.PutUint32(k, uint32(i))
+		for range 1 + i%2 {
+			if err := m.Store(string(k), make([]byte, value)); err != nil {
+				return 0, fmt.Errorf("entry %d: %w", i, err)
+			}
+		}
+	}
+	return m.Len(), nil
+}
+
 func TestPlan_Refuses(t *testing.T) {
 	for _, n := range []int{0, -1, mostEntries + 1} {
 		_, err := Plan(nil, n, 8, 8)
@@ -77,6 +133,10 @@ func TestPlan_Refuses(t *testing.T) {
 	require.ErrorIs(t, err, ErrTooLarge)
 	_, err = Plan(nil, 1, 8, 1<<32)
 	require.ErrorIs(t, err, ErrTooLarge)
+	_, err = PlanLimit(nil, mostEntries+1, 8, 8)
+	require.Error(t, err)
+	_, err = PlanLimit(nil, mostEntries, 8, 8)
+	require.ErrorIs(t, err, ErrFull)
 	_, err = Plan(&arena.Options{PageSize: 5000}, 1, 8, 8)
 	require.Error(t, err)
 	_, err = Plan(nil, mostEntries, 8, 8)

@@ -83,7 +83,7 @@ func (t *table) tendNow() {
 // its share.
 func (t *table) relieve(key mem.Ptr, n, h uint64) error {
 	if t.plan.limit != 0 {
-		return t.makeRoom(key, n, h)
+		return t.makeRoom(key, n, h, noBlock)
 	}
 	if err := t.stay(); err != nil {
 		return err

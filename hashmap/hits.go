@@ -33,14 +33,15 @@ type ring struct {
 type rings struct {
 	lanes uint64 // a power of two
 	of    []ring
+	tight []atomic.Int32 // by class: how many writes are not to ask for a block; see evict.go
 }
 
 // mostLanes is how many rings of a stripe goroutines are spread over at most.
 const mostLanes = 4
 
-func newRings(stripes uint64) *rings {
+func newRings(stripes uint64, classes int) *rings {
 	lanes := uint64(1) << bits.Len(uint(min(runtime.GOMAXPROCS(0), mostLanes)-1))
-	return &rings{lanes: lanes, of: make([]ring, stripes*lanes)}
+	return &rings{lanes: lanes, of: make([]ring, stripes*lanes), tight: make([]atomic.Int32, classes)}
 }
 
 // at returns the rings of a stripe.

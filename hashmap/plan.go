@@ -84,7 +84,7 @@ const (
 
 // planBounded shapes a map that has so many entries at most: as many stripes as
 // have their share, and as few segments as their size allows, which stay.
-func planBounded(limit uint64, t *pages.Table, arenaSize uint64) (plan, error) {
+func planBounded(limit uint64, t sizes, arenaSize uint64) (plan, error) {
 	p := plan{capacity: limit, limit: limit}
 	for p.stripeBits < mostStripeBits && limit>>p.stripeBits >= 2*share {
 		p.stripeBits++
@@ -105,7 +105,7 @@ func planBounded(limit uint64, t *pages.Table, arenaSize uint64) (plan, error) {
 }
 
 // segmentSize returns the bytes of the block of a segment.
-func (p *plan) segmentSize(buckets uint64, t *pages.Table) uint64 {
+func (p *plan) segmentSize(buckets uint64, t sizes) uint64 {
 	return lines(p.segmentBytes(buckets), t)
 }
 

@@ -88,7 +88,7 @@ func (m *Map[K, V]) begin(key mem.Ptr, n uint64, v *V) (op slab.Op, ref uint64, 
 	}
 	m.tend()
 	if m.plan.limit != 0 {
-		if err = m.prepare(key, n); err != nil {
+		if err = m.prepare(key, n, entryHeader+pad8(n)+size); err != nil {
 			return op, 0, err
 		}
 	}

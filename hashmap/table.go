@@ -97,7 +97,7 @@ func (t *table) init(s *slab.Slab, obj *arena.Object) error {
 	if t.plan.limit != 0 {
 		t.reach = window
 		if t.floor.Pool != nil {
-			t.rings = newRings(t.plan.stripes())
+			t.rings = newRings(t.plan.stripes(), len(t.floor.Pages.Classes()))
 		}
 	}
 	if t.plan.cells != 0 && t.floor.Pool != nil {
