@@ -43,7 +43,7 @@ import (
 // late, or whose memory is wanted, ends early. It does so too if the map is removed or
 // the handle closed, and Err says why. Whoever has to know whether it came to the end
 // takes [Map.Range]; whoever needs all of one content, however long it takes,
-// [Map.Snapshot].
+// [Map.Snapshot]. With keys and values of fixed size an iteration allocates nothing.
 func (m *Map[K, V]) All() iter.Seq2[K, V] {
 	return func(yield func(K, V) bool) { _ = m.Range(yield) }
 }
@@ -54,48 +54,78 @@ func (m *Map[K, V]) All() iter.Seq2[K, V] {
 // returns: ErrClosed, ErrRemoved, or ErrCorrupt, also if the handle has met damage
 // before; then f was called with the entries that can be read.
 func (m *Map[K, V]) Range(f func(K, V) bool) error {
-	var keys [bucketSlots]K
-	var values [bucketSlots]V
-	w := walk{t: &m.table}
-	return m.each(&w, &keys, &values, func(i int) bool { return f(keys[i], values[i]) })
+	w := m.walker()
+	defer m.done(w)
+	return m.each(w, &w.keys, &w.values, func(i int) bool { return f(w.keys[i], w.values[i]) })
 }
 
 // Keys is All without the values, which are not even read.
 func (m *Map[K, V]) Keys() iter.Seq[K] {
 	return func(yield func(K) bool) {
-		var keys [bucketSlots]K
-		w := walk{t: &m.table}
-		_ = m.each(&w, &keys, nil, func(i int) bool { return yield(keys[i]) })
+		w := m.walker()
+		defer m.done(w)
+		_ = m.each(w, &w.keys, nil, func(i int) bool { return yield(w.keys[i]) })
 	}
 }
 
 // Values is All without the keys.
 func (m *Map[K, V]) Values() iter.Seq[V] {
 	return func(yield func(V) bool) {
-		var values [bucketSlots]V
-		w := walk{t: &m.table}
-		_ = m.each(&w, nil, &values, func(i int) bool { return yield(values[i]) })
+		w := m.walker()
+		defer m.done(w)
+		_ = m.each(w, nil, &w.values, func(i int) bool { return yield(w.values[i]) })
 	}
+}
+
+// walker is a walk, and where it copies the entries of a bucket to. The map keeps those
+// that are done: so an iteration over keys and values of fixed size takes no memory.
+type walker[K comparable, V any] struct {
+	walk
+	hashes [bucketSlots]uint64
+	keys   [bucketSlots]K
+	values [bucketSlots]V
+}
+
+// walker returns one that begins. The pool is not a part of the map: what it has must
+// not keep a handle from being collected.
+func (m *Map[K, V]) walker() *walker[K, V] {
+	w, _ := m.walkers.Get().(*walker[K, V])
+	if w == nil {
+		w = new(walker[K, V])
+	}
+	w.walk = walk{t: &m.table, yielded: w.yielded[:0]}
+	return w
+}
+
+// done gives a walker back.
+func (m *Map[K, V]) done(w *walker[K, V]) {
+	w.walk = walk{yielded: w.yielded[:0]}
+	if m.textKey {
+		clear(w.keys[:])
+	}
+	if m.bytesValue {
+		clear(w.values[:])
+	}
+	m.walkers.Put(w)
 }
 
 // each copies the entries of one bucket after the other to keys and values, where
 // these are wanted, and calls yield with the index of each, until it returns false.
 // The error says why the walk has ended early, if it was not for that.
-func (m *Map[K, V]) each(w *walk, keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) error {
+func (m *Map[K, V]) each(w *walker[K, V], keys *[bucketSlots]K, values *[bucketSlots]V, yield func(i int) bool) error {
 	for w.more() {
-		var hashes [bucketSlots]uint64
-		n, ok := m.snapshot(w, &hashes, keys, values)
+		n, ok := m.snapshot(&w.walk, &w.hashes, keys, values)
 		if !ok {
 			break
 		}
 		for i := range n {
-			if w.fresh(hashes[i]) {
+			if w.fresh(w.hashes[i]) {
 				if w.begun = true; !yield(i) {
 					return nil
 				}
 			}
 		}
-		w.yielded = append(w.yielded, hashes[:n]...)
+		w.yielded = append(w.yielded, w.hashes[:n]...)
 		w.next++
 	}
 	return w.err()
@@ -162,7 +192,7 @@ func (w *walk) find() bool {
 			if w.replaced = w.begun; w.replaced {
 				return false
 			}
-			*w = walk{t: w.t, content: tree.EpochOf(version), prefix: w.prefix, length: w.length}
+			*w = walk{t: w.t, content: tree.EpochOf(version), prefix: w.prefix, length: w.length, yielded: w.yielded[:0]}
 		case err != nil:
 			w.t.damaged("%v", err)
 			return false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 
 	"github.com/shmkit/shmkit/arena"
@@ -45,6 +46,7 @@ type Options struct {
 type Map[K comparable, V any] struct {
 	table
 	flights flights[K, V]
+	walkers *sync.Pool // of *walker[K, V]
 }
 
 // Create makes a new, empty map. The error wraps fs.ErrExist if the arena has
@@ -126,7 +128,7 @@ func OpenOrCreate[K comparable, V any](a *arena.Arena, name string, o *Options) 
 }
 
 func newMap[K comparable, V any](a *arena.Arena, obj *arena.Object, s *shape) (*Map[K, V], error) {
-	m := new(Map[K, V])
+	m := &Map[K, V]{walkers: new(sync.Pool)}
 	m.shape = *s
 	m.holes = m.comparable(reflect.TypeFor[V]())
 	err := m.init(slab.Of(a), obj)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -403,6 +404,51 @@ func TestMap_NoAllocation(t *testing.T) {
 	})
 	noAllocation(t, "Store", func() { _ = text.Store(keys[2], [64]byte{2}) })
 	noAllocation(t, "Store of bytes", func() { _ = raw.Store(keys[2], buffer) })
+}
+
+// Nor does an iteration allocate, over keys and values of fixed size.
+func TestMap_IterationsAllocateNothing(t *testing.T) {
+	m := create[point, sealed](t, shmtest.Named(t, roomy), "m", nil)
+	const n = 500
+	for i := range n {
+		require.NoError(t, m.Store(point{X: int32(i)}, seal(uint64(i), 1)))
+	}
+	seen := 0
+	for what, iterate := range map[string]func(){
+		"All": func() {
+			for k, v := range m.All() {
+				if seen++; v != seal(uint64(k.X), 1) {
+					panic(k)
+				}
+			}
+		},
+		"Keys": func() {
+			for range m.Keys() {
+				seen++
+			}
+		},
+		"Values": func() {
+			for range m.Values() {
+				seen++
+			}
+		},
+		"Range": func() { _ = m.Range(func(point, sealed) bool { seen++; return true }) },
+		"nested": func() { // of one handle, and one within the other
+			for range m.Keys() {
+				seen++
+				for range m.All() {
+					break
+				}
+			}
+		},
+	} {
+		iterate()
+		require.Equal(t, n, seen, what)
+		if !mem.Race { // where a sync.Pool forgets at random
+			noAllocation(t, what, iterate)
+		}
+		seen = 0
+	}
 }
 
 func noAllocation(t *testing.T, what string, f func()) {

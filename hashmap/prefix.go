@@ -26,11 +26,10 @@ func (m *Map[K, V]) RangePrefix(prefix string, f func(K, V) bool) error {
 	if !m.textKey {
 		panic("hashmap: AllPrefix of a " + m.types)
 	}
-	var keys [bucketSlots]K
-	var values [bucketSlots]V
-	w := walk{t: &m.table}
+	w := m.walker()
+	defer m.done(w)
 	w.prefix, w.length = mem.TextKey(&prefix)
-	err := m.each(&w, &keys, &values, func(i int) bool { return f(keys[i], values[i]) })
+	err := m.each(w, &w.keys, &w.values, func(i int) bool { return f(w.keys[i], w.values[i]) })
 	runtime.KeepAlive(prefix)
 	return err
 }

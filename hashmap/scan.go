@@ -75,7 +75,8 @@ func (m *Map[K, V]) Scan(cursor Cursor, n int) (entries []Entry[K, V], next Curs
 const anew Cursor = 1
 
 func (m *Map[K, V]) scan(cursor Cursor, n int) ([]Entry[K, V], Cursor, error) {
-	w := walk{t: &m.table}
+	w := m.walker()
+	defer m.done(w)
 	if cursor != 0 {
 		if !m.mine(cursor) {
 			return nil, cursor, fmt.Errorf("hashmap %q: %w", m.object.Name(), ErrCursor)
@@ -84,8 +85,6 @@ func (m *Map[K, V]) scan(cursor Cursor, n int) ([]Entry[K, V], Cursor, error) {
 	}
 	w.done = w.from
 	var entries []Entry[K, V]
-	var keys [bucketSlots]K
-	var values [bucketSlots]V
 	at, whole := w.done, 0
 	for w.more() {
 		if w.done != at {
@@ -93,18 +92,17 @@ func (m *Map[K, V]) scan(cursor Cursor, n int) ([]Entry[K, V], Cursor, error) {
 				break
 			}
 		}
-		var hashes [bucketSlots]uint64
-		got, ok := m.snapshot(&w, &hashes, &keys, &values)
+		got, ok := m.snapshot(&w.walk, &w.hashes, &w.keys, &w.values)
 		if !ok {
 			break
 		}
 		for i := range got {
-			if w.fresh(hashes[i]) {
+			if w.fresh(w.hashes[i]) {
 				w.begun = true
-				entries = append(entries, Entry[K, V]{keys[i], values[i]})
+				entries = append(entries, Entry[K, V]{w.keys[i], w.values[i]})
 			}
 		}
-		w.yielded = append(w.yielded, hashes[:got]...)
+		w.yielded = append(w.yielded, w.hashes[:got]...)
 		w.next++
 	}
 	if w.done != at {
