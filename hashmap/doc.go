@@ -123,7 +123,8 @@
 // A map with Options.Limit is a cache: it never has more entries, and a new key
 // drives an old one out. Each stripe has its share, so some entries may go when
 // others still have room: the map is full when all stripes are. Out goes what is
-// used least, by a count that ages; an entry that has expired goes before. A Load,
+// used least, by a count that ages; an entry that has expired goes before, but where a
+// new key has none of its places free. A Load,
 // LoadInto, LoadAppend or LoadOrStore that finds its key is a use, and so is a
 // write to a key that is there; Contains, TTL and iteration are not, nor is what is
 // read over a read-only arena. To be told, some reads try to lock their stripe, for

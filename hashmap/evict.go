@@ -7,6 +7,7 @@ import (
 
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/pages"
+	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
@@ -18,8 +19,8 @@ import (
 //
 //   - stored, or used again: count + 1, worth = floor of the stripe + bonus of the
 //     count. A use is a Load that was told (see hits.go), or another Store.
-//   - evicted: the one with the least worth in the six buckets from the new key's
-//     home on; one that has expired goes before. The floor rises to what it was
+//   - evicted: one that has expired, of the whole stripe; or else the one with the
+//     least worth in the six buckets from the new key's home on. The floor rises to what it was
 //     worth, so entries that nobody uses are overtaken by new ones. Its count is
 //     remembered in its home's row, as one of four ghosts, for the case that it
 //     comes back.
@@ -36,6 +37,9 @@ import (
 // Evicting is an operation of its own, before the new block is reserved: a record
 // that names a block can't name another one. So one who is killed between 4 and 5
 // has evicted for nothing.
+//
+// What has expired is found by the first line of each segment, which knows of the
+// earliest deadline in every seventh of it.
 //
 // A survivor repairs nothing of what guides the choice: each change of it is one
 // store of one word, and any value is a legal one. A hint over a free slot means
@@ -100,11 +104,12 @@ func fingerprint(h uint64) uint64 { return h >> 24 << useBits & printMask }
 
 // value gives the entry that is about to be stored its hint; again: it replaces
 // one of the same key.
-func (g *guard) value(at *place, h uint64, again bool) {
+func (g *guard) value(at *place, h, ref uint64, again bool) {
 	if g.t.plan.limit == 0 {
 		return
 	}
 	r := g.row(at.index)
+	lapses(g.t.earliest(&g.seg, at.index), g.t.deadline(ref).Load())
 	uses := r.hint(at.slot) & useMask
 	if !again {
 		uses = g.recall(h)
@@ -135,8 +140,11 @@ func (g *guard) forget(at *place) {
 
 // hasShare reports whether the stripe has as many entries as it may have.
 func (g *guard) hasShare() bool {
-	return g.t.plan.limit != 0 && g.count().Load() >= g.t.plan.shareOf((g.off-g.t.stripeOff)/stripeSize)
+	return g.t.plan.limit != 0 && g.count().Load() >= g.t.plan.shareOf(g.number())
 }
+
+// number returns which stripe it is.
+func (g *guard) number() uint64 { return (g.off - g.t.stripeOff) / stripeSize }
 
 // prepare makes room for a key, if it seems that there is none, before a block of need
 // bytes is reserved for it.
@@ -168,13 +176,14 @@ func (t *table) makeRoom(key mem.Ptr, n, h, need uint64) error {
 	defer g.unlock()
 	tight := t.isTight(need)
 	for range window * bucketSlots { // once, but for damage
-		if !tight && !g.hasShare() && g.hasSlot(h) {
+		near := !g.hasSlot(h)
+		if !tight && !near && !g.hasShare() {
 			return nil
 		}
 		if at, err := g.locate(key, n, h); err != nil || at.old != 0 {
 			return err
 		}
-		var v eviction
+		v := eviction{near: near}
 		evicted, err := g.evict(&op, h, &v)
 		if err != nil {
 			return err
@@ -389,13 +398,14 @@ type eviction struct {
 	place
 	size uint64 // bytes of the entry
 	kept place  // what is none, if it lives
+	near bool   // a slot is wanted that the hash can have
 }
 
 // evict removes the entry that is worth least, of those in the way of a hash, and
 // reports whether there was one.
 func (g *guard) evict(op *slab.Op, h uint64, v *eviction) (bool, error) {
 	defer func(s tree.Segment) { g.seg = s }(g.seg)
-	if !g.victim(h, &v.kept, &v.place) && !g.elsewhere(h, &v.kept, &v.place) {
+	if !g.choose(h, v) {
 		return false, nil
 	}
 	if off := v.old & offsetMask; g.t.within(off, entryHeader) {
@@ -403,6 +413,16 @@ func (g *guard) evict(op *slab.Op, h uint64, v *eviction) (bool, error) {
 		v.size = entryHeader + pad8(lengths&0xffffffff) + lengths>>32
 	}
 	return true, g.drop(op, &v.place)
+}
+
+// choose chooses it: one that has expired, or else the one that is worth least.
+func (g *guard) choose(h uint64, v *eviction) bool {
+	if g.t.head.expiring.Load() != 0 {
+		if v.near && g.nearby(h, &v.place) || !v.near && g.lapsed(&v.place) {
+			return true
+		}
+	}
+	return g.victim(h, &v.kept, &v.place) || g.elsewhere(h, &v.kept, &v.place)
 }
 
 // drop removes an entry for others.
@@ -435,11 +455,8 @@ func (g *guard) remember(at *place) error {
 }
 
 // victim chooses an entry of the segment: in the window from the home of a hash
-// on, or behind it if that is empty.
+// on, or behind it if that is empty. None of them has expired.
 func (g *guard) victim(h uint64, kept, at *place) bool {
-	if g.lapsed(h, at) {
-		return true
-	}
 	for g.least(h, kept, at) {
 		at.bucket = g.t.bucket(&g.seg, at.index)
 		if at.old = at.bucket.slots[at.slot].Load(); at.old != 0 {
@@ -450,11 +467,21 @@ func (g *guard) victim(h uint64, kept, at *place) bool {
 	return g.unhinted(h, kept, at)
 }
 
-// lapsed finds an expired entry in the window.
-func (g *guard) lapsed(h uint64, at *place) bool {
-	if g.t.head.expiring.Load() == 0 {
-		return false
+// earliest returns what the first line of a segment knows of the deadlines in bucket i,
+// and in others.
+func (t *table) earliest(s *tree.Segment, i uint64) *psync.Word64 {
+	return &mem.Cast[first](t.base.Add(s.Off)).earliest[i%lapseGroups]
+}
+
+// lapses tells of a deadline, if it is not 0.
+func lapses(earliest *psync.Word64, deadline uint64) {
+	if old := earliest.Load(); deadline != 0 && (old == 0 || deadline < old) {
+		earliest.Put(deadline) // survivor: looks for it perhaps in vain
 	}
+}
+
+// nearby finds an expired entry in the window from the home of a hash on.
+func (g *guard) nearby(h uint64, at *place) bool {
 	i := homeOf(h, g.seg.Buckets)
 	for range min(g.seg.Buckets, window) {
 		if g.expiredIn(g.t.bucket(&g.seg, i), i, at) {
@@ -463,6 +490,52 @@ func (g *guard) lapsed(h uint64, at *place) bool {
 		i = g.next(i)
 	}
 	return false
+}
+
+// lapsed finds an expired entry of the stripe, in the segment of g or another one,
+// which is that of g then. Of the stripe it reads a line of each segment; and the
+// entries of a seventh of one, where a deadline has passed. If none of them has expired,
+// the line knows by then.
+func (g *guard) lapsed(at *place) bool {
+	now := g.t.clock.now()
+	if g.lapsedIn(now, at) {
+		return true
+	}
+	return g.others(func() bool { return g.lapsedIn(now, at) })
+}
+
+// lapsedIn finds an expired entry of the segment.
+func (g *guard) lapsedIn(now uint64, at *place) bool {
+	for group := range uint64(lapseGroups) {
+		w := g.t.earliest(&g.seg, group)
+		if earliest := w.Load(); earliest == 0 || earliest > now {
+			continue
+		}
+		next := uint64(0)
+		for i := group; i < g.seg.Buckets; i += lapseGroups {
+			b := g.t.bucket(&g.seg, i)
+			if g.expiredIn(b, i, at) {
+				return true
+			}
+			next = g.t.earlier(next, b)
+		}
+		w.Put(next) // survivor: no deadline is earlier
+	}
+	return false
+}
+
+// earlier returns the earliest deadline of an entry of the bucket, or the one given.
+func (t *table) earlier(than uint64, b *bucket) uint64 {
+	for slot := range b.slots {
+		off := b.slots[slot].Load() & offsetMask
+		if off == 0 || !t.within(off, entryHeader) {
+			continue
+		}
+		if until := t.deadline(off).Load(); until != 0 && (than == 0 || until < than) {
+			than = until
+		}
+	}
+	return than
 }
 
 // least finds the least hint, without a look at the buckets.
@@ -506,18 +579,22 @@ func (p *place) is(b *bucket, slot uint64) bool { return p.live && p.bucket == b
 // elsewhere finds an entry in another segment of the stripe, which is that of g
 // then.
 func (g *guard) elsewhere(h uint64, kept, at *place) bool {
+	return g.others(func() bool { return g.victim(h, kept, at) })
+}
+
+// others has g be at one segment of the stripe after the other, until f returns true.
+func (g *guard) others(f func() bool) bool {
 	d := g.dir
 	if d.Bits < g.t.plan.stripeBits {
 		return false
 	}
 	n := d.Len() >> g.t.plan.stripeBits
 	for i := range n {
-		s, ok := g.t.segment(d.At(g.t.plan.stripeOf(h)*n+i).Load(), d)
+		s, ok := g.t.segment(d.At(g.number()*n+i).Load(), d)
 		if !ok {
 			continue
 		}
-		g.seg = s
-		if g.victim(h, kept, at) {
+		if g.seg = s; f() {
 			return true
 		}
 	}

@@ -186,7 +186,8 @@ func TestLimit_FullArena(t *testing.T) {
 	})
 }
 
-// Expired entries go first, whatever they were worth.
+// Expired entries go first, whatever they were worth and wherever in the stripe they are.
+// The exception is a new key none of whose slots is free.
 func TestLimit_ExpiredFirst(t *testing.T) {
 	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 128})
 	s := new(sundial)
@@ -199,19 +200,82 @@ func TestLimit_ExpiredFirst(t *testing.T) {
 		}
 	}
 	s.at = time.Minute
-	instead := 0
-	for i := range uint64(60) {
-		h, before := hashKey(keyOf(1000+i), 8, &m.secrets), m.Evictions()
-		g := guard{t: &m.table, seg: m.segmentOf(t, h)}
-		if g.lapsed(h, new(place)) {
-			instead++
-			require.NoError(t, m.Store(1000+i, i))
-			require.Equal(t, before, m.Evictions())
-			continue
-		}
-		require.NoError(t, m.Store(1000+i, i))
+	for i := range uint64(25) { // a write may replace another one that is in its way
+		storeBeside(t, m, 1000+i)
 	}
-	require.Greater(t, instead, 30)
+	_, err := m.PurgeExpired(1000)
+	require.NoError(t, err)
+	for i := uint64(2000); m.Len() < 128; i++ {
+		require.NoError(t, m.Store(i, i))
+	}
+	for i := range uint64(2000) { // one at a time, by each way to a deadline
+		s.at += time.Minute
+		lapsing, soon := 1000+i*13%60, s.at+time.Second
+		require.NoError(t, m.Store(lapsing, i))
+		switch i % 4 {
+		case 0:
+			require.NoError(t, m.StoreTTL(lapsing, i, time.Second))
+		case 1:
+			require.NoError(t, m.StoreTTL(lapsing, i, time.Hour)) // a later one, over it: then sooner
+			require.NoError(t, m.StoreTTL(lapsing, i, time.Second))
+		case 2:
+			_, err := m.Expire(lapsing, time.Second)
+			require.NoError(t, err)
+		case 3:
+			_, _, err := m.Compute(lapsing, func(v uint64, ok bool) (uint64, Action) { return v, Store })
+			require.NoError(t, err)
+			_, err = m.Expire(lapsing, time.Second)
+			require.NoError(t, err)
+		}
+		for range 10 {
+			m.Load(lapsing)
+		}
+		s.at = soon
+		require.False(t, m.Contains(lapsing))
+		storeBeside(t, m, 1_000_000+i)
+	}
+}
+
+// storeBeside stores a new key, which evicts nobody if something has expired, but where
+// there is no slot for it.
+func storeBeside(t *testing.T, m *Map[uint64, uint64], k uint64) {
+	t.Helper()
+	h, before, expired := hashKey(keyOf(k), 8, &m.secrets), m.Evictions(), uint64(0)
+	_, expired = m.writes()
+	g := guard{t: &m.table, seg: m.segmentOf(t, h)}
+	slot, full := g.hasSlot(h), m.Len() == m.Limit()
+	require.NoError(t, m.Store(k, k))
+	if slot {
+		require.Equal(t, before, m.Evictions())
+	}
+	if _, now := m.writes(); slot && full {
+		require.Greater(t, now, expired)
+	}
+}
+
+// When what was to expire early is gone, or lives longer now, that is looked for once.
+func TestLimit_EarliestIsRaised(t *testing.T) {
+	m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", &Options{Limit: 128})
+	s := new(sundial)
+	s.rule(&m.table)
+	for i := range uint64(128) {
+		require.NoError(t, m.StoreTTL(i, i, time.Second))
+	}
+	for i := range uint64(128) {
+		_, err := m.Expire(i, time.Hour)
+		require.NoError(t, err)
+	}
+	s.at = time.Minute
+	require.NoError(t, m.Store(1000, 0))
+	require.EqualValues(t, 1, m.Evictions())
+	var k uint64
+	h := hashKey(keyOf(k), 8, &m.secrets)
+	for i := range uint64(2) {
+		seg := m.segmentOf(t, h^i<<63)
+		for group := range uint64(lapseGroups) {
+			require.Greater(t, m.earliest(&seg, group).Load(), m.clock.now())
+		}
+	}
 }
 
 // replay returns the hit ratio of a map in percent, and that of exact LRU.

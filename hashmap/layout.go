@@ -92,8 +92,8 @@ type lease struct {
 
 // first is the first line of a segment.
 type first struct {
-	count psync.Word64    // entries, for the decision to split; may be off by what the killed had under way
-	spare [7]psync.Word64 // 0
+	count    psync.Word64              // entries, for the decision to split; may be off by what the killed had under way
+	earliest [lapseGroups]psync.Word64 // of a map with a limit: that of the deadlines in buckets i, i + 7, …, or one before it; 0: there is none. By the holder of the stripe's lock
 }
 
 // bucket is one cache line.
@@ -115,6 +115,7 @@ const (
 	slotsOff    = tree.SlotsOff
 	bucketSize  = tree.Line
 	rowSize     = 32
+	lapseGroups = 7
 	newsOff     = 128
 	treeOff     = newsOff + 64
 	stripesOff  = treeOff + tree.HeadSize

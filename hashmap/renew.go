@@ -235,7 +235,7 @@ func (t *table) thin(g *guard, h uint64) error {
 		return err
 	}
 	defer op.End()
-	evicted, err := g.evict(&op, h, new(eviction))
+	evicted, err := g.evict(&op, h, &eviction{near: !g.hasSlot(h)})
 	if err == nil && !evicted {
 		err = fmt.Errorf("hashmap %q: %w: a stripe that was built has no entry, and no room", t.object.Name(), ErrCorrupt)
 	}

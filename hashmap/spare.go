@@ -71,12 +71,13 @@ type overwrite struct {
 	kind    uint64 // high bits of the word that the old block gets as a spare
 	version *psync.Word64
 	slot    *psync.Word64
-	bucket  uint64 // its offset, that of its version
-	slotAt  uint64 // offset of the slot
-	old     uint64 // what the slot holds
-	ref     uint64 // of the spare
-	row     uint64 // of a map with a limit: offset of the bucket's row
-	begun   bool   // op is to be ended
+	bucket  uint64        // its offset, that of its version
+	slotAt  uint64        // offset of the slot
+	old     uint64        // what the slot holds
+	ref     uint64        // of the spare
+	row     uint64        // of a map with a limit: offset of the bucket's row
+	lapse   *psync.Word64 // and what its segment knows of deadlines there
+	begun   bool          // op is to be ended
 }
 
 // grip is the lock of a stripe as a write on a path of its own has it.
@@ -236,14 +237,15 @@ func (w *overwrite) hear(h uint64) {
 
 // findRow finds the row of bucket i.
 func (w *overwrite) findRow(s *tree.Segment, i uint64) bool {
-	w.row = s.Off + tree.Size(s.Buckets) + i*rowSize
-	return w.row < w.t.end.Load()
+	w.row, w.lapse = s.Off+tree.Size(s.Buckets)+i*rowSize, w.t.earliest(s, i)
+	return s.Off >= w.t.low && w.row < w.t.end.Load()
 }
 
-// use counts the write as a use of the entry.
+// use counts the write as a use of the entry, and tells of its deadline.
 //
 //go:noinline
 func (w *overwrite) use() {
+	lapses(w.lapse, w.t.deadline(w.ref).Load())
 	r, slot := mem.Cast[row](w.t.base.Add(w.row)), (w.slotAt-w.bucket-slotsOff)/8
 	r.setHint(slot, w.stripe.hint(r.hint(slot)&useMask+1))
 }

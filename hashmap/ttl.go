@@ -133,6 +133,9 @@ func (t *table) reset(key mem.Ptr, n, h, until uint64) (bool, error) {
 	if err != nil || !at.live {
 		return false, err
 	}
+	if t.plan.limit != 0 {
+		lapses(t.earliest(&g.seg, at.index), until)
+	}
 	g.begin(at)
 	t.deadline(at.old & offsetMask).Store(until)          // survivor: the new deadline
 	at.bucket.version.Store(at.bucket.version.Load() + 1) // who decided by the old one looks again
