@@ -69,8 +69,9 @@ fuzz: ## every fuzz target for TIME each (30s)
 	done
 
 .PHONY: bench
-bench: ## our structures beside the in-process ones, one table (ARGS=-h for the knobs)
-	cd bench && go run . $(ARGS)
+bench: ## our structures beside the in-process ones, up to 1 000 000 keys, then a map that grows (ARGS=-h for the knobs)
+	cd bench && go run . $(or $(ARGS),-full)
+	$(if $(ARGS),,cd bench && go run . -grow 4000000)
 
 .PHONY: layout
 layout: ## compare the stored structs with docs/LAYOUT.md (UPDATE=1 rewrites it)

@@ -148,7 +148,8 @@ func newMap[K comparable, V any](a *arena.Arena, obj *arena.Object, s *shape) (*
 }
 
 // Len returns the number of entries. Beside writers it is a number that lay
-// between those before and after.
+// between those before and after. Entries that have expired count until their memory is
+// used again, or PurgeExpired has freed it: nobody looks at a clock for a sum.
 func (m *Map[K, V]) Len() int {
 	n := m.count()
 	if m.dead() {

@@ -93,10 +93,7 @@ func (t *Table) Census(visit func(Block)) Census {
 	if visit == nil {
 		visit = func(Block) {}
 	}
-	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64), Keepers: make(map[int]Kept)}
-	for i, cl := range t.types.classes {
-		c.Classes[i].Size = cl.Size
-	}
+	c := t.newCensus()
 	var free uint64
 	for p := uint64(0); p < c.Pages; {
 		n := t.countPage(p, &c, visit)
@@ -111,9 +108,18 @@ func (t *Table) Census(visit func(Block)) Census {
 	return c
 }
 
+// newCensus returns the census of no page.
+func (t *Table) newCensus() Census {
+	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64), Keepers: make(map[int]Kept)}
+	for i, cl := range t.types.classes {
+		c.Classes[i].Size = cl.Size
+	}
+	return c
+}
+
 // Blocks shows visit the blocks in use of one page, or the run that begins there.
 func (t *Table) Blocks(p uint64, visit func(Block)) {
-	c := Census{Pages: t.Pages(), Classes: make([]ClassCensus, len(t.types.classes)), Inside: make(map[psync.ID]uint64)}
+	c := t.newCensus()
 	t.countPage(p, &c, visit)
 }
 
