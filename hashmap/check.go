@@ -8,8 +8,8 @@ import (
 )
 
 // Check reads the whole map and compares what is stored twice: every entry has
-// the tag, the hash bits and the place its key gives it, no key is there twice,
-// and the counts are right. It takes no lock and is exact when nobody writes
+// the tag, the hash bits and the place its key gives it, no key is there twice, no
+// deadline is missed when it has passed, and the counts are right. It takes no lock and is exact when nobody writes
 // meanwhile. Whether the blocks are accounted for is [arena.Arena.Check].
 func (m *Map[K, V]) Check() error {
 	if err := m.err(); err != nil {
@@ -91,6 +91,9 @@ func (t *table) checkSegment(from uint64, s *tree.Segment) (n uint64, err error)
 			key, err := t.checkSlot(from, s, i, uint64(slot), word)
 			if err != nil {
 				return 0, fmt.Errorf("bucket %d, slot %d: %w", i, slot, err)
+			}
+			if until, earliest := t.untilOf(word), t.earliest(s, i).Load(); until != 0 && (earliest == 0 || until < earliest) {
+				return 0, fmt.Errorf("bucket %d, slot %d: the deadline is %d; the first line says that none is before %d", i, slot, until, earliest)
 			}
 			if n++; t.wordExpired(word) {
 				continue // it may be there again, or be on the way out

@@ -8,7 +8,7 @@ import (
 
 // The time of a map. Deadlines are nanoseconds of a clock that runs as the
 // machine's monotonic one, so setting the wall clock changes none of them; while
-// the machine sleeps it stands still. A map in a file outlives the machine's run:
+// the machine sleeps it stands still. It is the same one in all time namespaces. A map in a file outlives the machine's run:
 // whoever opens it first after a restart moves its clock on, by what the wall
 // clock has moved on since the map was made.
 

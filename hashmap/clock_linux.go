@@ -1,16 +1,18 @@
 package hashmap
 
 import (
+	"fmt"
 	"math"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sys/unix"
 )
 
-// machineTime is CLOCK_MONOTONIC, which all processes of the machine share, read
-// once; from then on Go's own reading of the same clock goes on from there,
+// machineTime is CLOCK_MONOTONIC, which all processes of the machine share, less what
+// their time namespaces add, read once; from then on Go's own reading of the same clock goes on from there,
 // without a system call.
 var machineStart, machineBase = meet()
 
@@ -28,7 +30,30 @@ func meet() (start time.Time, base uint64) {
 			start, base, apart = before, uint64(ts.Nano()), d
 		}
 	}
-	return start, base
+	return start, base - timeOffset()
+}
+
+// timeOffset returns what the time namespace of this process adds to CLOCK_MONOTONIC:
+// a container may have one of its own (time_namespaces(7)), and share a map with others.
+func timeOffset() uint64 {
+	text, err := os.ReadFile("/proc/self/timens_offsets")
+	if err != nil {
+		return 0 // the kernel has no such namespaces
+	}
+	return offsetIn(string(text))
+}
+
+// offsetIn finds the offset in a file that has, for each clock, its name, seconds and
+// nanoseconds.
+func offsetIn(text string) uint64 {
+	for line := range strings.Lines(text) {
+		var clock string
+		var seconds, nanos int64
+		if n, _ := fmt.Sscan(line, &clock, &seconds, &nanos); n == 3 && clock == "monotonic" {
+			return uint64(seconds*1e9 + nanos)
+		}
+	}
+	return 0
 }
 
 func machineTime() uint64 { return machineBase + uint64(time.Since(machineStart)) }

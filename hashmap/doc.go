@@ -112,9 +112,12 @@
 // An entry can have a deadline: by Options.TTL, StoreTTL, Expire or AddInitial.
 // From then on it is not there, for every verb. Store, Swap, LoadOrStore, ReplaceAll
 // and a Compute that says Renew set the deadline anew; CompareAndSwap, Compute and
-// Add leave that of the entry they change. Deadlines are kept by the machine's monotonic clock, to
-// the nanosecond, and compared when the entry is looked at; setting the wall clock
-// changes none. Memory of expired entries is used again when it is wanted, or
+// Add leave that of the entry they change. Deadlines are kept by the machine's
+// monotonic clock, to the nanosecond, and compared when the entry is looked at; setting
+// the wall clock changes none, and the clocks of processes agree to some microseconds,
+// also in time namespaces of their own. While the machine is suspended no time passes.
+// In a file that outlives a restart of the machine the wall clock says how long that
+// took. Memory of expired entries is used again when it is wanted, or
 // freed by PurgeExpired; until then Len counts them. A read of an entry with a
 // deadline takes some ten nanoseconds longer.
 //

@@ -7,7 +7,6 @@ import (
 
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/pages"
-	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/tree"
 	"github.com/shmkit/shmkit/slab"
 )
@@ -38,8 +37,7 @@ import (
 // that names a block can't name another one. So one who is killed between 4 and 5
 // has evicted for nothing.
 //
-// What has expired is found by the first line of each segment, which knows of the
-// earliest deadline in every seventh of it.
+// What has expired is found by the first line of each segment; see ttl.go.
 //
 // A survivor repairs nothing of what guides the choice: each change of it is one
 // store of one word, and any value is a legal one. A hint over a free slot means
@@ -104,12 +102,11 @@ func fingerprint(h uint64) uint64 { return h >> 24 << useBits & printMask }
 
 // value gives the entry that is about to be stored its hint; again: it replaces
 // one of the same key.
-func (g *guard) value(at *place, h, ref uint64, again bool) {
+func (g *guard) value(at *place, h uint64, again bool) {
 	if g.t.plan.limit == 0 {
 		return
 	}
 	r := g.row(at.index)
-	lapses(g.t.earliest(&g.seg, at.index), g.t.deadline(ref).Load())
 	uses := r.hint(at.slot) & useMask
 	if !again {
 		uses = g.recall(h)
@@ -467,19 +464,6 @@ func (g *guard) victim(h uint64, kept, at *place) bool {
 	return g.unhinted(h, kept, at)
 }
 
-// earliest returns what the first line of a segment knows of the deadlines in bucket i,
-// and in others.
-func (t *table) earliest(s *tree.Segment, i uint64) *psync.Word64 {
-	return &mem.Cast[first](t.base.Add(s.Off)).earliest[i%lapseGroups]
-}
-
-// lapses tells of a deadline, if it is not 0.
-func lapses(earliest *psync.Word64, deadline uint64) {
-	if old := earliest.Load(); deadline != 0 && (old == 0 || deadline < old) {
-		earliest.Put(deadline) // survivor: looks for it perhaps in vain
-	}
-}
-
 // nearby finds an expired entry in the window from the home of a hash on.
 func (g *guard) nearby(h uint64, at *place) bool {
 	i := homeOf(h, g.seg.Buckets)
@@ -505,37 +489,13 @@ func (g *guard) lapsed(at *place) bool {
 }
 
 // lapsedIn finds an expired entry of the segment.
-func (g *guard) lapsedIn(now uint64, at *place) bool {
-	for group := range uint64(lapseGroups) {
-		w := g.t.earliest(&g.seg, group)
-		if earliest := w.Load(); earliest == 0 || earliest > now {
-			continue
-		}
-		next := uint64(0)
-		for i := group; i < g.seg.Buckets; i += lapseGroups {
-			b := g.t.bucket(&g.seg, i)
-			if g.expiredIn(b, i, at) {
-				return true
-			}
-			next = g.t.earlier(next, b)
-		}
-		w.Put(next) // survivor: no deadline is earlier
-	}
-	return false
-}
-
-// earlier returns the earliest deadline of an entry of the bucket, or the one given.
-func (t *table) earlier(than uint64, b *bucket) uint64 {
-	for slot := range b.slots {
-		off := b.slots[slot].Load() & offsetMask
-		if off == 0 || !t.within(off, entryHeader) {
-			continue
-		}
-		if until := t.deadline(off).Load(); until != 0 && (than == 0 || until < than) {
-			than = until
-		}
-	}
-	return than
+func (g *guard) lapsedIn(now uint64, at *place) (found bool) {
+	g.eachLapsed(now, func(b *bucket, i uint64, slot int, word uint64) bool {
+		at.set(b, i, uint64(slot), word, false)
+		found = true
+		return false
+	})
+	return found
 }
 
 // least finds the least hint, without a look at the buckets.

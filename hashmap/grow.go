@@ -246,13 +246,29 @@ func (g *guard) deal(to *[2]tree.Segment) error {
 		}
 		before = b
 	}
+	soonest := g.soonest()
 	for half := range to {
-		mem.Cast[first](t.base.Add(to[half].Off)).count.Put(counts[half])
+		line := mem.Cast[first](t.base.Add(to[half].Off))
+		line.count.Put(counts[half])
+		for group := range line.earliest {
+			line.earliest[group].Put(soonest)
+		}
 		if to[0].Word == to[1].Word {
 			break
 		}
 	}
 	return nil
+}
+
+// soonest returns the earliest deadline in the segment, or one before it; 0: there is
+// none.
+func (g *guard) soonest() (until uint64) {
+	for group := range uint64(lapseGroups) {
+		if other := g.t.earliest(&g.seg, group).Load(); other != 0 && (until == 0 || other < until) {
+			until = other
+		}
+	}
+	return until
 }
 
 // place enters a slot's word into a segment to which nothing leads yet, and that

@@ -93,7 +93,7 @@ type lease struct {
 // first is the first line of a segment.
 type first struct {
 	count    psync.Word64              // entries, for the decision to split; may be off by what the killed had under way
-	earliest [lapseGroups]psync.Word64 // of a map with a limit: that of the deadlines in buckets i, i + 7, …, or one before it; 0: there is none. By the holder of the stripe's lock
+	earliest [lapseGroups]psync.Word64 // the earliest of the deadlines in buckets i, i + 7, …, or one before it; 0: there is none. By the holder of the stripe's lock
 }
 
 // bucket is one cache line.

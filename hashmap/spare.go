@@ -76,7 +76,7 @@ type overwrite struct {
 	old     uint64        // what the slot holds
 	ref     uint64        // of the spare
 	row     uint64        // of a map with a limit: offset of the bucket's row
-	lapse   *psync.Word64 // and what its segment knows of deadlines there
+	lapse   *psync.Word64 // what its segment knows of deadlines there
 	begun   bool          // op is to be ended
 }
 
@@ -143,7 +143,7 @@ func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
 	t := w.t
 	d := t.dir.Load()
 	s := tree.Parse(d.Word(h).Load())
-	if t.version.Load() != d.Version || s.Depth < t.plan.stripeBits || s.Off&(bucketSize-1) != 0 {
+	if t.version.Load() != d.Version || s.Depth < t.plan.stripeBits || s.Off&(bucketSize-1) != 0 || s.Off < t.low {
 		return false
 	}
 	i, end := homeOf(h, s.Buckets), t.end.Load()
@@ -159,7 +159,7 @@ func (w *overwrite) find(key mem.Ptr, n, h, lengths uint64) bool {
 			slot := slotsOff + uint64(bits.TrailingZeros64(match))&^7
 			w.slot = mem.Cast[psync.Word64](p.Add(slot))
 			if w.old = w.slot.Load(); (w.old^h)>>offsetBits == 0 && w.isEntry(w.old&offsetMask, key, n, lengths) {
-				w.version, w.bucket, w.slotAt = &b.version, at, at+slot
+				w.version, w.bucket, w.slotAt, w.lapse = &b.version, at, at+slot, t.earliest(&s, i)
 				return t.plan.limit == 0 || w.findRow(&s, i)
 			}
 		}
@@ -204,6 +204,9 @@ func (w *overwrite) commit(h uint64) {
 		Lock: w.off, Target: w.slotAt, Old: w.old, New: w.ref | slotBits(h)<<offsetBits, Version: w.bucket,
 		Count: w.off + spareOff, After: w.old&offsetMask | w.kind,
 	}
+	if until := w.t.deadline(w.ref).Load(); until != 0 {
+		lapses(w.lapse, until)
+	}
 	if w.row != 0 {
 		w.use()
 	}
@@ -237,15 +240,14 @@ func (w *overwrite) hear(h uint64) {
 
 // findRow finds the row of bucket i.
 func (w *overwrite) findRow(s *tree.Segment, i uint64) bool {
-	w.row, w.lapse = s.Off+tree.Size(s.Buckets)+i*rowSize, w.t.earliest(s, i)
-	return s.Off >= w.t.low && w.row < w.t.end.Load()
+	w.row = s.Off + tree.Size(s.Buckets) + i*rowSize
+	return w.row < w.t.end.Load()
 }
 
-// use counts the write as a use of the entry, and tells of its deadline.
+// use counts the write as a use of the entry.
 //
 //go:noinline
 func (w *overwrite) use() {
-	lapses(w.lapse, w.t.deadline(w.ref).Load())
 	r, slot := mem.Cast[row](w.t.base.Add(w.row)), (w.slotAt-w.bucket-slotsOff)/8
 	r.setHint(slot, w.stripe.hint(r.hint(slot)&useMask+1))
 }

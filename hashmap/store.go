@@ -288,7 +288,8 @@ func (g *guard) link(op *slab.Op, at *place, h, ref uint64) error {
 		shift := 8 * at.slot
 		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, or an expired entry with that of another: nobody misses either
 	}
-	g.value(at, h, ref, again)
+	lapses(g.t.earliest(&g.seg, at.index), g.t.deadline(ref).Load())
+	g.value(at, h, again)
 	g.apply(op, at, &c)
 	return nil
 }

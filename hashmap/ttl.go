@@ -19,6 +19,13 @@ import (
 //
 // The deadline is a word of the entry, the one that is changed in place: by one
 // store, under the lock of the stripe. So a survivor finds the old one or the new.
+//
+// What has expired is found without a timer, and without an order of deadlines. The
+// first line of a segment has seven words, each the earliest deadline of every seventh
+// bucket, or one before it. A new deadline lowers it, before it is there; who has looked
+// at those buckets, because it had passed, and has freed what there was, raises it. So
+// where nothing has expired nobody looks further than that line; and who looks in vain,
+// because the deadline was put off or its entry is gone, is the last one.
 
 // StoreTTL is Store for an entry that is there for so long only; 0 is for ever. A
 // duration below 0 is refused.
@@ -133,9 +140,7 @@ func (t *table) reset(key mem.Ptr, n, h, until uint64) (bool, error) {
 	if err != nil || !at.live {
 		return false, err
 	}
-	if t.plan.limit != 0 {
-		lapses(t.earliest(&g.seg, at.index), until)
-	}
+	lapses(t.earliest(&g.seg, at.index), until)
 	g.begin(at)
 	t.deadline(at.old & offsetMask).Store(until)          // survivor: the new deadline
 	at.bucket.version.Store(at.bucket.version.Load() + 1) // who decided by the old one looks again
@@ -145,8 +150,8 @@ func (t *table) reset(key mem.Ptr, n, h, until uint64) (bool, error) {
 
 // PurgeExpired frees up to n entries whose deadline has passed, and returns how
 // many. It goes on where the last call of this handle has ended, once around at
-// most, and looks at every entry on its way; it locks a stripe only to free what
-// it has found there. Nobody has to call it: what is in the way is freed anyway.
+// most, and looks at a line of each segment on its way; it locks a stripe only where a
+// deadline has passed. Nobody has to call it: what is in the way is freed anyway.
 func (m *Map[K, V]) PurgeExpired(n int) (int, error) {
 	if m.floor.Pool == nil {
 		return 0, ErrReadOnly
@@ -189,7 +194,7 @@ func (t *table) purge(n int) (freed int, err error) {
 // purgeSegment frees expired entries of the segment of a hash, and returns it.
 func (t *table) purgeSegment(h uint64, n int, freed *int) (tree.Segment, error) {
 	d, s, err := t.peek(h)
-	if err != nil || s.Buckets == 0 || !t.anyExpired(&s) {
+	if err != nil || s.Buckets == 0 || !t.mayExpire(&s) {
 		return s, err
 	}
 	op, err := t.slab.Begin()
@@ -209,18 +214,66 @@ func (t *table) purgeSegment(h uint64, n int, freed *int) (tree.Segment, error) 
 	return s, nil
 }
 
-// anyExpired looks for expired entries without a lock. It may read rubbish, and
-// then be wrong.
-func (t *table) anyExpired(s *tree.Segment) bool {
-	for i := range s.Buckets {
-		b := t.bucket(s, i)
-		for slot := range b.slots {
-			if word := b.slots[slot].Load(); word != 0 && t.wordExpired(word) {
-				return true
-			}
+// mayExpire reports, without a lock, whether a deadline in the segment has passed. It
+// may read rubbish, and then be wrong.
+func (t *table) mayExpire(s *tree.Segment) bool {
+	for group := range uint64(lapseGroups) {
+		if earliest := t.earliest(s, group).Load(); earliest != 0 && t.hasPassed(earliest) {
+			return true
 		}
 	}
 	return false
+}
+
+// earliest returns what the first line of a segment knows of the deadlines in bucket i,
+// and in others.
+func (t *table) earliest(s *tree.Segment, i uint64) *psync.Word64 {
+	return &mem.Cast[first](t.base.Add(s.Off)).earliest[i%lapseGroups]
+}
+
+// lapses tells of a deadline, if it is not 0.
+func lapses(earliest *psync.Word64, deadline uint64) {
+	if old := earliest.Load(); deadline != 0 && (old == 0 || deadline < old) {
+		earliest.Put(deadline) // survivor: looks for it perhaps in vain
+	}
+}
+
+// eachLapsed calls f with each slot of the segment whose entry has expired by now, under
+// the lock, until it returns false. f may unlink it.
+func (g *guard) eachLapsed(now uint64, f func(b *bucket, i uint64, slot int, word uint64) bool) {
+	for group := range uint64(lapseGroups) {
+		w := g.t.earliest(&g.seg, group)
+		if earliest := w.Load(); earliest == 0 || earliest > now {
+			continue
+		}
+		next := uint64(0)
+		for i := group; i < g.seg.Buckets; i += lapseGroups {
+			b := g.t.bucket(&g.seg, i)
+			for slot := range b.slots {
+				word := b.slots[slot].Load()
+				until := g.t.untilOf(word)
+				switch {
+				case until == 0:
+				case until > now:
+					if next == 0 || until < next {
+						next = until
+					}
+				case !f(b, i, slot, word):
+					return
+				}
+			}
+		}
+		w.Put(next) // survivor: no deadline is earlier
+	}
+}
+
+// untilOf returns the deadline of the entry that a slot leads to, 0 if there is none.
+func (t *table) untilOf(word uint64) uint64 {
+	off := word & offsetMask
+	if off == 0 || !t.within(off, entryHeader) {
+		return 0
+	}
+	return t.deadline(off).Load()
 }
 
 func (t *table) wordExpired(word uint64) bool {
@@ -230,20 +283,14 @@ func (t *table) wordExpired(word uint64) bool {
 
 // sweep frees up to n expired entries of the segment, under the lock.
 func (g *guard) sweep(op *slab.Op, n int) (freed int) {
-	for i := range g.seg.Buckets {
-		b := g.t.bucket(&g.seg, i)
-		for slot := range b.slots {
-			word := b.slots[slot].Load()
-			if word == 0 || !g.t.wordExpired(word) {
-				continue
-			}
-			if freed == n {
-				return freed
-			}
-			g.unlink(op, &place{bucket: b, index: i, slot: uint64(slot), old: word})
-			freed++
+	g.eachLapsed(g.t.clock.now(), func(b *bucket, i uint64, slot int, word uint64) bool {
+		if freed == n {
+			return false
 		}
-	}
+		g.unlink(op, &place{bucket: b, index: i, slot: uint64(slot), old: word})
+		freed++
+		return true
+	})
 	return freed
 }
 

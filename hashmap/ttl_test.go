@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
+	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -467,4 +468,64 @@ func TestTTL_ExpiresMeanwhile(t *testing.T) {
 	_, ok := m.TTL("k")
 	require.False(t, ok)
 	require.EqualValues(t, 3, looks)
+}
+
+// Whatever gives an entry its deadline, and wherever its segment has gone since: when it
+// has passed, PurgeExpired finds it.
+func TestTTL_PurgeFindsAll(t *testing.T) {
+	for _, o := range []*Options{{Capacity: 16}, {Limit: 1 << 14}} {
+		m := create[uint64, uint64](t, shmtest.Heap(t, spacious), "m", o)
+		s := new(sundial)
+		s.rule(&m.table)
+		r, until := seeded(t), make(map[uint64]time.Duration)
+		rounds := 30
+		if mem.Race { // one goroutine
+			rounds = 8
+		}
+		for round := range rounds {
+			for range 400 {
+				k, ttl := r.Uint64N(uint64(200*(round+1))), time.Duration(r.IntN(5))*time.Second
+				end := s.at + ttl
+				if ttl == 0 {
+					end = math.MaxInt64
+				}
+				var err error
+				switch old, there := until[k]; r.IntN(8) {
+				case 0, 1, 2:
+					err = m.StoreTTL(k, k, ttl)
+				case 3:
+					_, err = m.Expire(k, ttl)
+					if !there {
+						end = 0
+					}
+				case 4:
+					_, err = AddInitial(m, k, 1, 1, ttl)
+					if there {
+						end = old
+					}
+				case 5:
+					_, err = m.Delete(k)
+					end = 0
+				case 6:
+					_, _, err = m.Compute(k, func(v uint64, ok bool) (uint64, Action) { return v + 1, Store })
+					if end = math.MaxInt64; there {
+						end = old
+					}
+				case 7:
+					err = m.Store(k, k)
+					end = math.MaxInt64
+				}
+				require.NoError(t, err)
+				if until[k] = end; end == 0 {
+					delete(until, k)
+				}
+			}
+			s.at += time.Duration(r.IntN(2000)) * time.Millisecond
+			maps.DeleteFunc(until, func(_ uint64, end time.Duration) bool { return end <= s.at })
+			_, err := m.PurgeExpired(1 << 30)
+			require.NoError(t, err)
+			require.Len(t, until, m.Len())
+		}
+		require.Greater(t, m.Len(), 100)
+	}
 }
