@@ -78,11 +78,11 @@ func (w *insertion) commit(r *intent.Record, h, ref uint64) {
 	if now > full(w.seg.Buckets) {
 		t.crowd(h)
 	}
+	shift := 8 * w.slot
+	b.tags.Put(b.tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot: nobody misses it
 	if until := t.deadline(ref).Load(); until != 0 {
 		lapses(t.earliest(&w.seg, homeOf(h, w.seg.Buckets)), until)
 	}
-	shift := 8 * w.slot
-	b.tags.Put(b.tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot: nobody misses it
 	w.half, w.done = true, true
 	beginChange(&s.changes)
 	r.Replace(&c)                                // survivor: rolls back
