@@ -1,5 +1,7 @@
 package psync
 
+import "time"
+
 // What the tests look at, and what a death leaves.
 
 const (
@@ -32,4 +34,9 @@ func (o *Owner) Waiting(m *Mutex) int {
 		return g.refs
 	}
 	return 0
+}
+
+// LockIn is LockSoon with another limit; it reports whether it got the lock.
+func (m *Mutex) LockIn(o *Owner, mend func() error, limit time.Duration) (bool, error) {
+	return m.lockSlow(o, mend, limit)
 }

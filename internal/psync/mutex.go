@@ -131,15 +131,16 @@ func (m *Mutex) lockSlow(o *Owner, mend func() error, limit time.Duration) (bool
 			}
 			continue
 		}
-		if limit != 0 && time.Since(w.start) >= limit {
-			return false, nil
-		}
 		taken, err := w.sleep(word)
 		if err != nil {
 			return false, err
 		}
 		if taken {
 			return true, m.entered(word|inconsistent, mend)
+		}
+		// Only now: who has lost his processor for that long has not yet judged the holder.
+		if limit != 0 && time.Since(w.start) >= limit {
+			return false, nil
 		}
 	}
 }

@@ -365,6 +365,25 @@ func TestMutex_SettleBusy(t *testing.T) {
 	w.lock.Unlock()
 }
 
+// Who does not wait long, and loses the processor for all that time before he has looked
+// who holds the lock, takes it over from the dead all the same: it is the living that he
+// gives up for.
+func TestMutex_SettleLate(t *testing.T) {
+	w := heapWorld(t)
+	dead, p := w.attach(t), w.attach(t)
+	dead.acquire(t, consistent(t))
+	got, err := w.lock.LockIn(p.Owner, consistent(t), 1) // ns: over before it begins
+	require.NoError(t, err)
+	require.False(t, got, "a living process has it")
+	dead.die(t)
+	var mended atomic.Int64
+	got, err = w.lock.LockIn(p.Owner, mends(&mended), 1)
+	require.NoError(t, err)
+	require.True(t, got)
+	require.EqualValues(t, 1, mended.Load())
+	w.lock.Unlock()
+}
+
 // A word of any bits: whoever wants the lock gets it or an error, and holds it
 // alone.
 func TestMutex_DamagedWord(t *testing.T) {

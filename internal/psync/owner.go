@@ -70,6 +70,11 @@ func (o *Owner) enterGate(m *Mutex, limit time.Duration) *gate {
 	}
 	g.refs++
 	o.mu.Unlock()
+	select {
+	case g.turn <- struct{}{}:
+		return g // even if the limit is over by now
+	default:
+	}
 	var expired <-chan time.Time
 	if limit != 0 {
 		timer := time.NewTimer(limit)
