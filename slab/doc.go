@@ -86,7 +86,8 @@
 // apart under the run lock, one at a time; Reserve comes to that too when it has
 // no page left and freed runs lie about. A stopped process keeps, as long as it is stopped, the page it was taking a
 // block from; a full arena then waits for it a moment before it says so. What is
-// in its magazines others take when they find nothing else.
+// in its magazines others take when they find nothing else. The page whose last block it
+// was just freeing others may miss for up to 10 s.
 //
 // # Caveats
 //

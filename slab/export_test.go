@@ -1,6 +1,10 @@
 package slab
 
-import "github.com/shmkit/shmkit/internal/pages"
+import (
+	"time"
+
+	"github.com/shmkit/shmkit/internal/pages"
+)
 
 // Looks returns how many pages this attach has looked at, in search of free blocks. No
 // operation is going on.
@@ -25,4 +29,17 @@ func (s *Slab) Held(n uint64, during func()) bool {
 		return false
 	})
 	return moved != 0
+}
+
+// GivesUp reports whether who is refused gives up at the last of several looks that see
+// these traces, if he loses the processor for a while after the first one.
+func GivesUp(lost time.Duration, traces ...uint64) (up bool) {
+	var w watch
+	for i, trace := range traces {
+		if w.begin(); i == 0 {
+			w.start = w.start.Add(-lost)
+		}
+		up = w.still(trace)
+	}
+	return up
 }

@@ -62,7 +62,9 @@ func (s *Slab) findRun(r *intent.Record, l *lane, n uint64) (uint64, error) {
 			}
 		}
 		_, trace := s.held(l, pages.NoClass, moved, func(q *pages.Search) bool { return s.freeEmpty(l, q) > 0 })
-		moved = moved || trace != 0
+		if trace != 0 && !moved {
+			moved, look = true, min(look, looks-1) // once more at least, at all pages
+		}
 		runtime.Gosched() // a page may be in somebody's hands for the moment
 	}
 }

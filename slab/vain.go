@@ -28,7 +28,8 @@ type mark struct {
 }
 
 // vainFor is how long pages are remembered: not so long that the 30 bits that count
-// cuts could come round.
+// cuts could come round. It is also how long an empty page may be missed if who has freed
+// its last block is stopped, in that free, before he has set the hint.
 const vainFor = 10 * time.Second
 
 func (s *Slab) mark(class int) mark {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -195,4 +196,14 @@ func TestVain_CutMeanwhile(t *testing.T) {
 		require.False(t, one.Held(1024, func() { mustGrab(t, other, 1024) }), "of the same page")
 		return
 	}
+}
+
+// Who has passed pages by, and sees only in the look after which he would give up that
+// something has moved, looks at all of them before he says that the arena is full.
+func TestVain_MovedLate(t *testing.T) {
+	require.True(t, slab.GivesUp(0, 0, 0, 0))
+	require.True(t, slab.GivesUp(time.Second, 0, 0))
+	require.False(t, slab.GivesUp(0, 0, 0, 7))
+	require.False(t, slab.GivesUp(time.Second, 0, 7))
+	require.True(t, slab.GivesUp(time.Second, 0, 7, 8), "but once only")
 }

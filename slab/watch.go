@@ -46,6 +46,7 @@ func (w *watch) begin() bool {
 // lets others run. What counts is when the look began: who has lost the processor in
 // it may have seen nobody leave.
 func (w *watch) still(trace uint64) bool {
+	first := trace != 0 && !w.moved // then pages were passed by that are looked at now, however late it is
 	w.moved = w.moved || trace != 0
 	switch {
 	case trace == 0:
@@ -56,7 +57,7 @@ func (w *watch) still(trace uint64) bool {
 		return true
 	}
 	w.trace = trace
-	if w.quiet == looks || w.now.Sub(w.start) > patience {
+	if !first && (w.quiet == looks || w.now.Sub(w.start) > patience) {
 		return true
 	}
 	runtime.Gosched()
