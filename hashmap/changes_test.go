@@ -161,6 +161,28 @@ func TestWaitKey(t *testing.T) {
 	require.False(t, ok)
 }
 
+// The version of a key that is not there is that of its whole chain: one that was stored
+// in the home bucket and deleted again has changed, also if the chain is longer.
+func TestKeyVersion_Chain(t *testing.T) {
+	m := create[string, int](t, shmtest.Heap(t, roomy), "m", nil)
+	collide(t, 16, &m.table)
+	for i := range bucketSlots + 1 {
+		require.NoError(t, m.Store(key16(i), i))
+	}
+	require.True(t, yes(t)(m.Delete(key16(0))))
+	_, none, ok := m.LoadVersion(key16(99))
+	require.False(t, ok)
+	require.Equal(t, none, m.KeyVersion(key16(99)))
+	behind := m.KeyVersion(key16(bucketSlots))
+	require.NoError(t, m.Store(key16(99), 1))
+	there := m.KeyVersion(key16(99))
+	require.True(t, yes(t)(m.Delete(key16(99))))
+	for i, version := range []KeyVersion{none, there} {
+		require.NotEqual(t, version, m.KeyVersion(key16(99)), i)
+	}
+	require.Equal(t, behind, m.KeyVersion(key16(bucketSlots)), "a hit goes by its own bucket")
+}
+
 func TestWaitChange_Ends(t *testing.T) {
 	seg := shmtest.Segment(t, roomy)
 	a, b := shmtest.OnSegment(t, seg, roomy), shmtest.OnSegment(t, seg, roomy)

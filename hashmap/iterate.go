@@ -304,10 +304,6 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 		f := found{bucket: b, version: b.version.Load(), tree: w.version}
 		n := 0
 		for slot := range b.slots {
-			word := b.slots[slot].Load()
-			if word == 0 {
-				continue
-			}
 			var k *K
 			var v *V
 			if keys != nil {
@@ -316,8 +312,15 @@ func (m *Map[K, V]) snapshot(w *walk, hashes *[bucketSlots]uint64, keys *[bucket
 			if values != nil {
 				v = &values[n]
 			}
-			if m.copyEntry(w, &f, word&offsetMask, &hashes[n], k, v) {
-				n++
+			for word := b.slots[slot].Load(); word != 0; {
+				if m.copyEntry(w, &f, word&offsetMask, &hashes[n], k, v) {
+					n++
+					break
+				}
+				was := word
+				if word = b.slots[slot].Load(); word == was { // see table.find
+					break
+				}
 			}
 		}
 		if w.confirms(&f) {

@@ -285,6 +285,7 @@ type found struct {
 	slot    *psync.Word64 // that leads to it, if hit
 	word    uint64        // what the slot held
 	version uint64        // of that bucket, from before the entry was read
+	passed  uint64        // versions of the buckets before it in the chain, summed up; 0 if hit
 	tree    uint64        // version of the tree, from before the bucket was found
 	hit     bool
 	retry   bool // a write was completed meanwhile
@@ -318,13 +319,16 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 		tags := f.bucket.tags.Load()
 		for match := matches(tags, h); match != 0; match &= match - 1 {
 			slot := &f.bucket.slots[slotIn(match)]
-			word := slot.Load()
-			if word == 0 || word>>offsetBits != slotBits(h) {
-				continue
-			}
-			if t.compare(&f, word, key, n) {
-				f.slot, f.word = slot, word
-				return f
+			for word := slot.Load(); word != 0 && word>>offsetBits == slotBits(h); {
+				if t.compare(&f, word, key, n) {
+					f.slot, f.word, f.passed = slot, word, 0
+					return f
+				}
+				// An entry that has expired may have been replaced before it did.
+				was := word
+				if word = slot.Load(); word == was {
+					break
+				}
 			}
 		}
 		if f.moved() {
@@ -333,6 +337,7 @@ func (t *table) find(key mem.Ptr, n, h uint64) found {
 		if tags < overflowed {
 			break
 		}
+		f.passed += f.version
 		i = next(&s, i)
 	}
 	return f

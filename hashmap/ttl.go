@@ -72,7 +72,10 @@ func (m *Map[K, V]) TTL(k K) (left time.Duration, ok bool) {
 		until := mem.Load64(f.entry.Sub(entryHeader + pad8(n) - deadlineOff))
 		if m.stands(&f) {
 			runtime.KeepAlive(m)
-			return m.left(until)
+			if left, ok := m.left(until); ok {
+				return left, true
+			}
+			// It has expired since it was found, or was replaced before it did.
 		}
 		m.again(try)
 	}
@@ -119,8 +122,14 @@ func (t *table) usual() uint64 {
 
 // expired reports whether the deadline of an entry has passed.
 func (t *table) expired(e mem.Ptr) bool {
-	until := mem.Load64(e.Add(deadlineOff))
-	return until != 0 && t.hasPassed(until)
+	deadline := mem.Cast[psync.Word64](e.Add(deadlineOff))
+	for until := deadline.Load(); until != 0 && t.hasPassed(until); {
+		was := until
+		if until = deadline.Load(); until == was { // and had not been put off before
+			return true
+		}
+	}
+	return false
 }
 
 func (t *table) hasPassed(until uint64) bool { return until <= t.clock.now() }

@@ -467,7 +467,71 @@ func TestTTL_ExpiresMeanwhile(t *testing.T) {
 	require.NoError(t, m.StoreTTL("k", 1, 1500*time.Millisecond))
 	_, ok := m.TTL("k")
 	require.False(t, ok)
-	require.EqualValues(t, 3, looks)
+	require.EqualValues(t, 4, looks)
+}
+
+// A reader has found an entry, then it is replaced, or made to live for ever, by a
+// writer who is stopped before he raises the version; then the old deadline passes, and
+// the reader looks at the clock. The key was there all the while.
+func TestTTL_ChangedInTime(t *testing.T) {
+	changes := map[string]func(m *Map[string, int]) error{
+		"store":   func(m *Map[string, int]) error { return m.Store("k", 1) },
+		"persist": func(m *Map[string, int]) error { return second(m.Persist("k")) },
+	}
+	reads := map[string]func(m *Map[string, int]) bool{
+		"load":     func(m *Map[string, int]) bool { v, ok := m.Load("k"); return ok && v == 1 },
+		"contains": func(m *Map[string, int]) bool { return m.Contains("k") },
+		"examined": func(m *Map[string, int]) bool { m.end.Store(0); return m.Contains("k") },
+		"all":      func(m *Map[string, int]) bool { return maps.Collect(m.All())["k"] == 1 },
+		"ttl":      func(m *Map[string, int]) bool { left, ok := m.TTL("k"); return ok && left == 0 },
+	}
+	for what, change := range changes {
+		for how, read := range reads {
+			t.Run(what+", "+how, func(t *testing.T) {
+				a := shmtest.Heap(t, roomy)
+				m, reader := create[string, int](t, a, "m", nil), open[string, int](t, a, "m")
+				new(sundial).rule(&m.table)
+				require.NoError(t, m.StoreTTL("k", 1, time.Second))
+				k := "k"
+				key, n := m.key(&k)
+				version := &m.placeOf(t, key, n).bucket.version
+				happened := false
+				reader.clock.fake = func() uint64 {
+					if !happened {
+						happened = true
+						before := version.Load()
+						require.NoError(t, change(m))
+						version.Store(before)
+					}
+					return origin + uint64(time.Minute)
+				}
+				require.True(t, read(reader))
+				require.True(t, happened)
+			})
+		}
+	}
+}
+
+// It is replaced after it was found to stand, and before TTL looks at the clock.
+func TestTTL_ReplacedMeanwhile(t *testing.T) {
+	a := shmtest.Heap(t, roomy)
+	m, reader := create[string, int](t, a, "m", nil), open[string, int](t, a, "m")
+	new(sundial).rule(&m.table)
+	require.NoError(t, m.StoreTTL("k", 1, time.Second))
+	looks := 0
+	reader.clock.fake = func() uint64 {
+		if looks++; looks == 1 {
+			return origin
+		}
+		if looks == 2 {
+			require.NoError(t, m.Store("k", 2))
+		}
+		return origin + uint64(time.Minute)
+	}
+	left, ok := reader.TTL("k")
+	require.True(t, ok)
+	require.Zero(t, left)
+	require.Equal(t, 2, looks)
 }
 
 // Whatever gives an entry its deadline, and wherever its segment has gone since: when it
