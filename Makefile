@@ -40,7 +40,7 @@ nested: ## vet and test the nested modules (bench, lintest, commands with depend
 
 .PHONY: race
 race: ## every test under the race detector (structures run over heap segments)
-	go test -race ./...
+	go test -race -timeout 20m ./...
 
 .PHONY: crash
 crash: ## kill at every tick, then kill the recovery at every tick; prints the ticks visited
