@@ -15,7 +15,8 @@ import (
 //	1  version of the tree; the directory's word for the hash
 //	2  version of the bucket
 //	3  tags; slots whose tag matches; of those whose hash bits match, the entry
-//	4  compare the key, copy the value out
+//	4  compare the key, copy the value out; if its deadline has passed, the slot again:
+//	   if that holds another word by now, this one was over after it was replaced
 //	5  version of the bucket again, version of the tree again, and then the state
 //	   of the object: if all are as they were, the answer stands, hit or miss;
 //	   otherwise start again

@@ -98,3 +98,38 @@ expect 0 spare
 expect 0 spare -DKILLS=3 -DLOOKS=1
 expect 0 spare -DSPAREFIRST # harmless: see its head
 for safeguard in NOVER REPAIRNOVER REPAIRNOSPARE FREENEW KEEPNEW NORECORD EARLYFILL NOLOOK; do expect 1 spare -D$safeguard; done
+
+# chains of buckets: one writer; two, and a reader; splits; repairs without a reader; three buckets; deadlines; KeyVersion
+expect 0 chain
+expect 0 chain -DKILLS=0 -DN0=2
+expect 0 chain -DKILLS=0 -DN1=1 -DSTART=2
+expect 0 chain -DKILLS=0 -DN0=2 -DA0=KEYS+SPLIT+LARGER
+expect 0 chain -DKILLS=0 -DN1=1 -DA0=SPLIT+LARGER
+expect 0 chain -DKILLS=2 -DN0=2 -DA0=SPLIT+LARGER -DSTART=2
+expect 0 chain -DNOREADER -DKILLS=2 -DN1=1
+expect 0 chain -DNOREADER -DN0=2 -DN1=1 -DA0=KEYS+SPLIT+LARGER -DA1=1
+expect 0 chain -DB=3
+expect 0 chain -DB=3 -DHOME2=0
+expect 0 chain -DB=3 -DHOME2=0 -DKILLS=0 -DN0=2 -DSTART=2
+expect 0 chain -DTIME -DKILLS=0
+expect 0 chain -DTIME -DSTART=2 -DA0=3
+expect 0 chain -DTIME -DBEHIND
+expect 0 chain -DTIME -DBEHIND -DKILLS=0 -DN0=2
+expect 0 chain -DWATCH -DLOOKS=2 -DSCR=0 -DKILLS=0 -DN0=2
+for harmless in NOMARKRAISE LEAVEMATCHED TAGSFIRST; do # see its head
+	expect 0 chain -DKILLS=0 -DN0=2 -D$harmless
+	expect 0 chain -DB=3 -DHOME2=0 -D$harmless
+done
+expect 0 chain -DWATCH -DLOOKS=2 -DSCR=0 -DKILLS=0 -DN0=2 -DNOMARKRAISE
+for safeguard in NOLEAVECHECK NOLASTCHECK VERLATE TAGWAIT RAISEFIRST FREEFIRST; do expect 1 chain -DKILLS=0 -D$safeguard; done
+expect 1 chain -DKILLS=0 -DN0=2 -DA0=KEYS+SPLIT -DNOTREECHECK
+expect 1 chain -DKILLS=0 -DN0=2 -DA0=KEYS+SPLIT -DSCR=2 -DORDER
+expect 1 chain -DREPAIRNORAISE
+for safeguard in MARKLATE TAGLATE; do expect 1 chain -DNOREADER -D$safeguard; done
+for safeguard in LOOKHOME INSERTBLIND; do expect 1 chain -DNOREADER -DKILLS=0 -D$safeguard; done
+for safeguard in MARKHOME CLEARMARK; do expect 1 chain -DNOREADER -DKILLS=0 -DB=3 -DHOME2=0 -D$safeguard; done
+for safeguard in DEALHOME DEALNOMARK; do expect 1 chain -DNOREADER -DKILLS=0 -DA0=SPLIT -D$safeguard; done
+expect 1 chain -DNOREADER -DKILLS=0 -DA0=SPLIT -DSTART=4 -DDEALWRAP
+expect 1 chain -DKILLS=0 -DTIME -DNOLOOKBACK
+expect 1 chain -DKILLS=0 -DTIME -DBEHIND -DSTOPATOVER
+expect 1 chain -DWATCH -DLOOKS=2 -DSCR=0 -DKILLS=0 -DN0=2 -DLASTVERSION
