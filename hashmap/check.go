@@ -9,8 +9,9 @@ import (
 
 // Check reads the whole map and compares what is stored twice: every entry has
 // the tag, the hash bits and the place its key gives it, no key is there twice, no
-// deadline is missed when it has passed, and the counts are right. It takes no lock and is exact when nobody writes
-// meanwhile. Whether the blocks are accounted for is [arena.Arena.Check].
+// deadline is earlier than its segment knows, and the counts are right. It takes no
+// lock and is exact when nobody writes meanwhile. Whether the blocks are accounted
+// for is [arena.Arena.Check].
 func (m *Map[K, V]) Check() error {
 	if err := m.err(); err != nil {
 		return err

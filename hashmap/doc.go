@@ -123,17 +123,16 @@
 //
 // # Limit
 //
-// A map with Options.Limit is a cache: it never has more entries, and a new key
-// drives an old one out. Each stripe has its share, so some entries may go when
-// others still have room: the map is full when all stripes are. Out goes what is
-// used least, by a count that ages; an entry that has expired goes before, but where a
-// new key has none of its places free. A Load,
-// LoadInto, LoadAppend or LoadOrStore that finds its key is a use, and so is a
-// write to a key that is there; Contains, TTL and iteration are not, nor is what is
-// read over a read-only arena. To be told, some reads try to lock their stripe, for
-// less than a microsecond, and if it is not free go on without: a read of such a
-// map by a process that may write is no longer one that stores nothing, but it
-// still waits for nobody. It takes some twenty nanoseconds longer.
+// A map with Options.Limit is a cache: it never has more entries, and a new key drives an
+// old one out. Each stripe has its share, so some entries may go when others still have
+// room: the map is full when all stripes are. Out goes what is used least, by a count
+// that ages; an entry that has expired goes before, but where a new key has none of its
+// places free. A Load, LoadInto, LoadAppend or LoadOrStore that finds its key is a use,
+// and so is a write to a key that is there; Contains, TTL and iteration are not, nor is
+// what is read over a read-only arena. To be told, some reads try to lock their stripe,
+// for less than a microsecond, and if it is not free go on without: a read of such a map
+// by a process that may write is no longer one that stores nothing, but it still waits
+// for nobody. It takes some twenty nanoseconds longer.
 //
 // When the arena is full such a map evicts too, before a write fails with ErrFull; so
 // the arena's size is a limit in bytes. Mostly one entry goes, whose block has the size.

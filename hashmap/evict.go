@@ -19,10 +19,10 @@ import (
 //   - stored, or used again: count + 1, worth = floor of the stripe + bonus of the
 //     count. A use is a Load that was told (see hits.go), or another Store.
 //   - evicted: one that has expired, of the whole stripe; or else the one with the
-//     least worth in the six buckets from the new key's home on. The floor rises to what it was
-//     worth, so entries that nobody uses are overtaken by new ones. Its count is
-//     remembered in its home's row, as one of four ghosts, for the case that it
-//     comes back.
+//     least worth in the six buckets from the new key's home on. The floor rises to
+//     what it was worth, so entries that nobody uses are overtaken by new ones. Its
+//     count is remembered in its home's row, as one of four ghosts, for the case that
+//     it comes back.
 //
 // A new entry goes into one of the same six buckets: no chain is longer, and a
 // segment never splits.
@@ -144,14 +144,14 @@ func (g *guard) hasShare() bool {
 func (g *guard) number() uint64 { return (g.off - g.t.stripeOff) / stripeSize }
 
 // prepare makes room for a key, if it seems that there is none, before a block of need
-// bytes is reserved for it.
+// bytes is reserved for it; not for one that can't be.
 func (t *table) prepare(key mem.Ptr, n, need uint64) error {
 	if t.plan.limit == 0 {
 		return nil
 	}
 	h := hashKey(key, n, &t.secrets)
 	count := &t.stripe(t.stripeAt(h)).count[tree.SideOf(t.version.Load())]
-	if full := count.Load() >= t.plan.shareOf(t.plan.stripeOf(h)); !full && !t.isTight(need) || t.observe(key, n, h).hit {
+	if full := count.Load() >= t.plan.shareOf(t.plan.stripeOf(h)); !full && !t.isTight(need) || !t.couldFit(need) || t.observe(key, n, h).hit {
 		return nil
 	}
 	return t.makeRoom(key, n, h, need)

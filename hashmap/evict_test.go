@@ -824,6 +824,12 @@ func TestLimit_ImpossibleEvictsNobody(t *testing.T) {
 	s, err := m.Stats()
 	require.NoError(t, err)
 	require.EqualValues(t, 3, s.Refused)
+	// Nor does a new key in a map that is at its limit.
+	full := create[uint64, []byte](t, shmtest.Heap(t, o), "m", &Options{Limit: 1})
+	require.NoError(t, full.Store(1, []byte("value")))
+	require.ErrorIs(t, full.Store(2, make([]byte, 4<<20)), ErrFull)
+	require.Zero(t, full.Evictions())
+	require.True(t, full.Contains(1))
 }
 
 // A cache whose values change their size goes on: pages full of the old ones are emptied

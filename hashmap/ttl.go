@@ -38,7 +38,8 @@ func (m *Map[K, V]) StoreTTL(k K, v V, ttl time.Duration) error {
 }
 
 // Expire gives the entry of a key so long to live, from now on; 0 is for ever. It
-// reports whether the key is there. It blocks as Store does, and needs no room.
+// reports whether the key is there. It blocks as Store does, and needs no room. If the
+// old deadline passes in that moment, a reader may miss the key, and find it later.
 func (m *Map[K, V]) Expire(k K, ttl time.Duration) (bool, error) {
 	until, err := m.until(ttl)
 	if err != nil {
