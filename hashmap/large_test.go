@@ -15,18 +15,20 @@ import (
 )
 
 // vast is an arena for large values, not larger than a machine's shared memory is at
-// least.
-var vast = &arena.Options{Size: 256 << 10, MaxSize: 48 << 20, Processes: 4, Objects: 8}
+// least; under the race detector, which looks at every word, an eighth of it.
+func vast() *arena.Options {
+	o := &arena.Options{Size: 256 << 10, MaxSize: 48 << 20, Processes: 4, Objects: 8}
+	if mem.Race {
+		o.MaxSize /= 8
+	}
+	return o
+}
 
-// overVast runs a test over every backing, but not under the race detector: it looks at
-// every word, and there is one goroutine.
+// overVast runs a test over every backing.
 func overVast(t *testing.T, test func(t *testing.T, a, b *arena.Arena)) {
 	t.Helper()
-	if mem.Race {
-		t.Skip("one goroutine")
-	}
 	shmtest.Backings(t, func(t *testing.T, opener shmtest.Opener) {
-		a, b := opener(vast)
+		a, b := opener(vast())
 		test(t, a, b)
 	})
 }
@@ -65,10 +67,11 @@ func holdsOnly(t *testing.T, m *Map[string, []byte], k string, want []byte) {
 
 // Values about the size of a MiB, and of some, by one handle after the other.
 func TestLarge_Values(t *testing.T) {
-	text := noise(3<<20 + 1)
+	mib := int(vast().MaxSize / 48) // under the race detector an eighth of one
+	text := noise(int64(3*mib + 1))
 	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
-		for _, n := range []int{1<<20 - 1, 1 << 20, 1<<20 + 1, len(text) - 1} {
+		for _, n := range []int{mib - 1, mib, mib + 1, len(text) - 1} {
 			v, w := text[:n], text[1:n]
 			require.NoError(t, m.Store("k", v))
 			holdsOnly(t, other, "k", v)
@@ -100,7 +103,7 @@ func TestLarge_Values(t *testing.T) {
 // The largest value that the arena has room for, and one byte more: who finds no room
 // leaves the old value.
 func TestLarge_Largest(t *testing.T) {
-	text := noise(vast.MaxSize)
+	text := noise(vast().MaxSize)
 	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
 		used := shmtest.Clean(t, a).UsedBytes
