@@ -122,14 +122,19 @@ func (t *table) checkSlot(from uint64, s *tree.Segment, i, slot, word uint64) (s
 	key := make([]byte, n)
 	mem.CopyOut(key, t.base.Add(off+entryHeader))
 	h := hashKey(mem.PtrOf(key), n, &t.secrets)
-	tag := t.bucket(s, i).tags.Load() >> (8 * slot) & 0xff
+	tags := t.bucket(s, i).tags.Load()
+	tag := tags >> (8 * slot) & 0xff
 	if word>>offsetBits != slotBits(h) || tag != tagOf(h) && !t.wordExpired(word) {
 		return "", fmt.Errorf("tag or hash bits are not those of key %q", key)
 	}
 	if (h^from)>>1>>(63-s.Depth) != 0 {
 		return "", fmt.Errorf("key %q belongs to another segment", key)
 	}
-	for at, far := homeOf(h, s.Buckets), uint64(1); at != i; at, far = next(s, at), far+1 {
+	home := homeOf(h, s.Buckets)
+	if told, ok := homeFrom(s, i, distanceIn(tags, int(slot))); ok && told != home {
+		return "", fmt.Errorf("key %q belongs to bucket %d; its distance says to %d", key, home, told)
+	}
+	for at, far := home, uint64(1); at != i; at, far = next(s, at), far+1 {
 		if far == t.reach {
 			return "", fmt.Errorf("key %q is not found: it lies further than %d buckets from its home", key, far)
 		}

@@ -52,6 +52,8 @@
 //     entries. A slot holds the offset of an entry and 20 bits of its hash.
 //   - Chain: the buckets in which a key can be: its home, and the ones after it as
 //     long as they are marked as overflowed.
+//   - Distance of an entry: how many buckets behind its home it lies. It stands beside
+//     the tag, if it is one of 0 to 2, for those who split the segment.
 //   - Segment: a block of up to 255 buckets, for a range of hashes. A chain does
 //     not leave its segment. One that is full is replaced by a larger one, or by
 //     two that share its range.
@@ -85,7 +87,8 @@
 //   - A slot that is not 0 leads to a whole entry whose key belongs there.
 //   - The version of a bucket is raised after a slot changed and before the old
 //     entry is freed. While it stands still, so do the entries.
-//   - The tag of a slot is stored before the slot; a tag alone means nothing.
+//   - The tag of a slot, and the distance, are stored before the slot; alone they mean
+//     nothing. What replaces an expired entry has no distance that means anything.
 //   - A bucket is marked as overflowed before an entry that has its home there is
 //     stored further on.
 //   - The version of the tree is raised after a word of the directory changed and

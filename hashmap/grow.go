@@ -219,7 +219,6 @@ func (g *guard) tight() (bool, error) {
 func (g *guard) deal(to *[2]tree.Segment) error {
 	t := g.t
 	same := to[0].Buckets == g.seg.Buckets
-	before := t.bucket(&g.seg, g.seg.Buckets-1)
 	var counts [2]uint64
 	for i := range g.seg.Buckets {
 		b := t.bucket(&g.seg, i)
@@ -229,8 +228,8 @@ func (g *guard) deal(to *[2]tree.Segment) error {
 			if word == 0 {
 				continue
 			}
-			home := i
-			if !same || before.tags.Load() >= overflowed { // it may have come from further up
+			home, ok := homeFrom(&g.seg, i, distanceIn(tags, slot))
+			if !ok || !same {
 				h, err := t.hashOf(word & offsetMask)
 				if err != nil {
 					return err
@@ -244,7 +243,6 @@ func (g *guard) deal(to *[2]tree.Segment) error {
 			t.place(&to[half], home, word, tags>>(8*slot)&0xff)
 			counts[half]++
 		}
-		before = b
 	}
 	soonest := g.soonest()
 	for half := range to {
@@ -274,12 +272,12 @@ func (g *guard) soonest() (until uint64) {
 // place enters a slot's word into a segment to which nothing leads yet, and that
 // has room: it gets no more than fitted into one of its size.
 func (t *table) place(s *tree.Segment, home, word, tag uint64) {
-	for i := home; ; i = next(s, i) {
+	for i, distance := home, uint64(0); ; i, distance = next(s, i), distance+1 {
 		b := t.bucket(s, i)
 		for slot := range b.slots {
 			if b.slots[slot].Load() == 0 {
 				b.slots[slot].Put(word)
-				b.tags.Put(b.tags.Load() | tag<<(8*slot))
+				b.tags.Put(marked(b.tags.Load(), uint64(slot), tag, distance))
 				return
 			}
 		}

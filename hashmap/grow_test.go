@@ -12,6 +12,7 @@ import (
 
 	"github.com/shmkit/shmkit/arena"
 	"github.com/shmkit/shmkit/internal/mem"
+	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/shmtest"
 	"github.com/shmkit/shmkit/internal/tree"
 )
@@ -202,6 +203,50 @@ func TestMap_AllAcrossSplits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A split reads the keys of those entries only whose distance from their home does not
+// stand in the tags: the others have lengths here that would be refused.
+func TestMap_SplitByDistance(t *testing.T) {
+	a := shmtest.Heap(t, spacious)
+	m := create[uint64, uint64](t, a, "m", &Options{Capacity: 1000})
+	s := m.segmentOf(t, 0)
+	m.plan.most = s.Buckets
+	keys := uint64(0)
+	for ; m.crowded.Load() == 0; keys++ {
+		require.NoError(t, m.Store(keys, keys))
+	}
+	s = m.segmentOf(t, m.crowded.Load())
+	var lengths []*psync.Word64
+	distances := make(map[uint64]int)
+	for i := range s.Buckets {
+		b := m.bucket(&s, i)
+		for slot := range b.slots {
+			word, distance := b.slots[slot].Load(), distanceIn(b.tags.Load(), slot)
+			if word == 0 {
+				continue
+			}
+			if distances[distance]++; distance < tooFar {
+				lengths = append(lengths, mem.Cast[psync.Word64](m.base.Add(word&offsetMask)))
+			}
+		}
+	}
+	require.NotZero(t, distances[0])
+	require.NotZero(t, distances[1])
+	for _, l := range lengths {
+		l.Store(^l.Load())
+	}
+	h := m.crowded.Load()
+	m.tend()
+	for _, l := range lengths {
+		l.Store(^l.Load())
+	}
+	require.Equal(t, s.Depth+1, m.segmentOf(t, h).Depth)
+	for k := range keys {
+		v, ok := m.Load(k)
+		require.True(t, ok && v == k)
+	}
+	require.NoError(t, m.Check())
 }
 
 // The arena has no room for another segment: the map goes on with those it has,

@@ -91,7 +91,7 @@ func equalValue(v, entry mem.Ptr, n uint64) bool {
 
 // What each part of the hash is for: its high 20 bits stand in the slot, and the
 // first of them choose the stripe and the segment; so a segment is split without
-// a look at its entries. Bits 24 to 43 choose the bucket, bits 16 to 23 are the
+// a look at its entries, but for those that lie far from home. Bits 24 to 43 choose the bucket, bits 16 to 23 are the
 // tag. The low bits are weak.
 
 func tagOf(h uint64) uint64    { return h >> 16 & 0xff }
@@ -106,6 +106,17 @@ const (
 	tagOnes  uint64 = 0x010101010101
 	tagHighs uint64 = 0x808080808080
 )
+
+// marked returns a bucket's tags with the tag and the distance of an entry for a slot.
+func marked(tags, slot, tag, distance uint64) uint64 {
+	at, far := 8*slot, distancesAt+distanceBits*slot
+	return tags&^(0xff<<at|tooFar<<far) | tag<<at | min(distance, tooFar)<<far
+}
+
+// distanceIn returns the distance that tags say of an entry.
+func distanceIn(tags uint64, slot int) uint64 {
+	return tags >> (distancesAt + distanceBits*slot) & tooFar
+}
 
 // matches returns a word whose bit 8*i+7 is set if tag i equals that of h. Tags
 // above the first match may be set wrongly; the slot decides.

@@ -78,8 +78,7 @@ func (w *insertion) commit(r *intent.Record, h, ref uint64) {
 	if now > full(w.seg.Buckets) {
 		t.crowd(h)
 	}
-	shift := 8 * w.slot
-	b.tags.Put(b.tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot: nobody misses it
+	b.tags.Put(marked(b.tags.Load(), w.slot, tagOf(h), 0)) // survivor: a tag without its slot: nobody misses it
 	if until := t.deadline(ref).Load(); until != 0 {
 		lapses(t.earliest(&w.seg, homeOf(h, w.seg.Buckets)), until)
 	}

@@ -98,8 +98,8 @@ type first struct {
 
 // bucket is one cache line.
 type bucket struct {
-	version psync.Word64              // raised after every change of a slot or of tags' flags; by the holder of the stripe's lock
-	tags    psync.Word64              // a byte for each slot, and flags in the high 16 bits; a tag is stored before its slot
+	version psync.Word64              // raised after every change of a slot, or of overflowed; by the holder of the stripe's lock
+	tags    psync.Word64              // {overflowed 1, spare 3, distances 6 × 2, tags 6 × 8}; those of a slot are stored before it
 	slots   [bucketSlots]psync.Word64 // {hash bits 20, offset of the entry 44}; 0: free; each store publishes
 }
 
@@ -132,7 +132,13 @@ const (
 
 	// overflowed is set in tags when an entry whose home this bucket is, or lies
 	// before it, had to go further. It is never cleared.
-	overflowed uint64 = 1 << 48
+	overflowed uint64 = 1 << 63
+
+	// distances say how many buckets behind its home an entry lies; tooFar: so many or
+	// more, or it is not known. A split reads the keys of no others.
+	distanceBits        = 2
+	distancesAt         = 8 * bucketSlots
+	tooFar       uint64 = 1<<distanceBits - 1
 
 	// States of a lease, in the low bits of its holder. From loading on the key is
 	// that of hash and print; from done on nobody holds it.

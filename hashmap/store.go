@@ -284,9 +284,12 @@ func (g *guard) link(op *slab.Op, at *place, h, ref uint64) error {
 			c.Count, c.After = g.countAt(), g.count().Load()+1
 			g.filled(h, 1)
 		}
+		distance := tooFar // also that of what the slot may still hold
+		if at.old == 0 {
+			distance = distanceOf(&g.seg, homeOf(h, g.seg.Buckets), at.index)
+		}
 		tags := &at.bucket.tags
-		shift := 8 * at.slot
-		tags.Put(tags.Load()&^(0xff<<shift) | tagOf(h)<<shift) // survivor: a tag without its slot, or an expired entry with that of another: nobody misses either
+		tags.Put(marked(tags.Load(), at.slot, tagOf(h), distance)) // survivor: a tag without its slot, or an expired entry with that of another: nobody misses either
 	}
 	lapses(g.t.earliest(&g.seg, at.index), g.t.deadline(ref).Load())
 	g.value(at, h, again)

@@ -277,6 +277,23 @@ func next(s *tree.Segment, i uint64) uint64 {
 	return i
 }
 
+// distanceOf returns how many buckets behind its home bucket i is.
+func distanceOf(s *tree.Segment, home, i uint64) uint64 {
+	if i < home {
+		i += s.Buckets
+	}
+	return i - home
+}
+
+// homeFrom is the way back: the home of what lies so far behind it in bucket i, if that
+// can be told.
+func homeFrom(s *tree.Segment, i, distance uint64) (home uint64, ok bool) {
+	if distance > i {
+		i += s.Buckets
+	}
+	return i - distance, distance < tooFar && distance < s.Buckets
+}
+
 // found is what a search without lock has come to.
 type found struct {
 	entry   mem.Ptr       // if hit

@@ -409,6 +409,38 @@ func TestTTL_Longest(t *testing.T) {
 	}
 }
 
+// What replaces an expired entry has no distance: a writer who is killed before he has
+// stored the slot leaves the old entry with it, which may lie elsewhere.
+func TestTTL_ReplacedElsewhere(t *testing.T) {
+	m := create[uint64, int](t, shmtest.Heap(t, roomy), "m", nil)
+	s := &sundial{at: time.Second}
+	s.rule(&m.table)
+	last := uint64(0)
+	keyOf := func(home uint64) uint64 { // of the first segment
+		for {
+			last++
+			key, n := m.key(&last)
+			h := hashKey(key, n, &m.secrets)
+			if seg := m.segmentOf(t, h); seg.Word == m.segmentOf(t, 0).Word && homeOf(h, seg.Buckets) == home {
+				return last
+			}
+		}
+	}
+	for range bucketSlots {
+		require.NoError(t, m.StoreTTL(keyOf(0), 1, 0))
+		require.NoError(t, m.StoreTTL(keyOf(1), 2, time.Second))
+	}
+	s.at = time.Minute
+	k := keyOf(0)
+	require.NoError(t, m.Store(k, 3))
+	require.EqualValues(t, 2*bucketSlots, m.Len())
+	key, n := m.key(&k)
+	at := m.placeOf(t, key, n)
+	require.EqualValues(t, 1, at.index)
+	require.EqualValues(t, tooFar, distanceIn(at.bucket.tags.Load(), int(at.slot)))
+	require.NoError(t, m.Check())
+}
+
 // An entry that has expired may lie before one of the same key: when a writer was
 // killed who had given its slot another tag, and another one who gave it that back.
 func TestTTL_BehindExpired(t *testing.T) {
