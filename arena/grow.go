@@ -5,9 +5,13 @@ import (
 	"fmt"
 )
 
-// growStep bounds what one growth allocates beyond what is asked for: the file
-// system takes its time for every page.
-const growStep = 512 << 10
+const (
+	// growStep bounds what one growth allocates beyond what is asked for: the file
+	// system takes its time for every page, and somebody waits for it.
+	growStep = 64 << 10
+	// prefaulted is how much of it is mapped in at most.
+	prefaulted = 512 << 10
+)
 
 // grow commits more pages, so that at least n free ones lie at the end. Nobody
 // holds a lock: the space is allocated, then one compare-and-swap publishes it.
@@ -35,7 +39,7 @@ func (c *core) grow(n uint64) error {
 	}
 	c.head.committed.CompareAndSwap(committed, g.End(to)) // survivor: free pages, whose hints everybody sets who sees them first
 	c.refresh()
-	c.seg.Prefault(int64(g.End(have)), int64(min(g.End(to)-g.End(have), growStep)))
+	c.seg.Prefault(int64(g.End(have)), int64(min(g.End(to)-g.End(have), prefaulted)))
 	return nil
 }
 

@@ -54,9 +54,9 @@
 //     long as they are marked as overflowed.
 //   - Distance of an entry: how many buckets behind its home it lies. It stands beside
 //     the tag, if it is one of 0 to 2, for those who split the segment.
-//   - Segment: a block of up to 255 buckets, for a range of hashes. A chain does
-//     not leave its segment. One that is full is replaced by a larger one, or by
-//     two that share its range.
+//   - Segment: a block of up to 255 buckets, 127 in one that has grown, for a range of
+//     hashes. A chain does not leave its segment. One that is full is replaced by a
+//     larger one, or by two that share its range.
 //   - Directory: a word for each value of the high bits of a hash, that leads to
 //     the segment. It is doubled when a segment needs more words than it has. See
 //     package internal/tree for it, and for the two sides.

@@ -36,6 +36,9 @@ const (
 	// page do, if their size is one.
 	smallest = 512
 	largest  = 16 << 10
+	// grown is the size at which one that has grown is split: a writer waits for that. Of
+	// a map that was made large they are larger, so that they are fewer.
+	grown = 8 << 10
 	// fewestLeases are all looked at for each key; mostLeases take 24 KiB.
 	fewestLeases = leaseProbes
 	mostLeases   = 128
@@ -52,12 +55,12 @@ type sizes interface {
 // where segments are split, few are by chance. Of the sizes of a segment it
 // takes one that wastes little, and gives many stripes.
 func planFor(capacity uint64, t sizes, arenaSize uint64) (plan, error) {
-	p := plan{capacity: capacity, most: buckets(clamp(arenaSize/32, smallest, largest), t)}
+	p, most := plan{capacity: capacity}, buckets(clamp(arenaSize/32, smallest, largest), t)
 	need := capacity*100/(72*bucketSlots) + 1
 	best := ^uint64(0)
 	for bits := uint(1); bits <= tree.MaxBits; bits++ {
 		n := buckets(tree.Size((need+1<<bits-1)>>bits), t)
-		if n > p.most {
+		if n > most {
 			continue
 		}
 		total := tree.Size(n) << bits
@@ -69,6 +72,7 @@ func planFor(capacity uint64, t sizes, arenaSize uint64) (plan, error) {
 	if best > arenaSize {
 		return p, fmt.Errorf("%w: buckets for %d entries take %d bytes or more, the arena has at most %d", ErrFull, capacity, need*bucketSize, arenaSize)
 	}
+	p.most = max(p.buckets, min(most, buckets(grown, t)))
 	p.stripeBits = min(p.bits, mostStripeBits)
 	p.leases = clamp(p.stripes(), fewestLeases, mostLeases)
 	return p, nil
