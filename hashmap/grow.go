@@ -190,8 +190,7 @@ func (t *table) cannotGrow(err error) error {
 // With keys that all have one hash, or nearly, splits do not help; therefore there
 // are not many more of them than entries.
 func (g *guard) tight() (bool, error) {
-	n, longest := uint64(0), uint64(0)
-	run := uint64(0)
+	var n, run, front, longest uint64 // run: of buckets that overflow; front: the one that begins with bucket 0
 	for i := range g.seg.Buckets {
 		b := g.t.bucket(&g.seg, i)
 		for slot := range b.slots {
@@ -199,11 +198,17 @@ func (g *guard) tight() (bool, error) {
 				n++
 			}
 		}
-		if run++; b.tags.Load() < overflowed {
-			run = 0
+		if b.tags.Load() >= overflowed {
+			run++
+			longest = max(longest, run)
+			continue
 		}
-		longest = max(longest, run)
+		if run == i {
+			front = run
+		}
+		run = 0
 	}
+	longest = max(longest, run+front) // the last bucket goes on in bucket 0
 	mem.Cast[first](g.t.base.Add(g.seg.Off)).count.Put(n)
 	if n <= full(g.seg.Buckets) && (longest < longChain || n <= g.seg.Buckets*bucketSlots/2) {
 		return false, nil

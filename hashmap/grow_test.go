@@ -205,18 +205,50 @@ func TestMap_AllAcrossSplits(t *testing.T) {
 	}
 }
 
+// A chain that goes on from the last bucket of its segment in the first is as long as one
+// that does not.
+func TestMap_SplitOfLongChain(t *testing.T) {
+	for _, from := range []uint64{0, 3, 60, 63} { // where it begins, counted from the end
+		a := shmtest.Heap(t, spacious, shmtest.Unchecked)
+		m, err := Create[uint64, uint64](a, "m", &Options{Capacity: 50_000})
+		require.NoError(t, err)
+		s := m.segmentOf(t, 0)
+		require.Greater(t, s.Buckets, uint64(64))
+		for i := range s.Buckets { // two thirds of the slots, by hand
+			b := m.bucket(&s, i)
+			b.tags.Store(0)
+			for slot := range bucketSlots * 2 / 3 {
+				b.slots[slot].Store(1)
+			}
+		}
+		tight := func() bool {
+			var g guard
+			require.NoError(t, m.lock(0, &g))
+			defer g.unlock()
+			tight, err := g.tight()
+			require.NoError(t, err)
+			return tight
+		}
+		for i, n := (s.Buckets-from)%s.Buckets, 0; n < longChain; i, n = next(&s, i), n+1 {
+			require.False(t, tight(), "%d of %d buckets overflow", n, longChain)
+			m.bucket(&s, i).tags.Store(overflowed)
+		}
+		require.True(t, tight(), "%d buckets from the end", from)
+	}
+}
+
 // A split reads the keys of those entries only whose distance from their home does not
 // stand in the tags: the others have lengths here that would be refused.
 func TestMap_SplitByDistance(t *testing.T) {
 	a := shmtest.Heap(t, spacious)
-	m := create[uint64, uint64](t, a, "m", &Options{Capacity: 1000})
+	m := create[uint64, uint64](t, a, "m", &Options{Capacity: 50_000})
 	s := m.segmentOf(t, 0)
 	m.plan.most = s.Buckets
+	m.respite.Store(1 << 30) // none is split before it is said
 	keys := uint64(0)
-	for ; m.crowded.Load() == 0; keys++ {
+	for ; mem.Cast[first](m.base.Add(s.Off)).count.Load() <= full(s.Buckets); keys++ {
 		require.NoError(t, m.Store(keys, keys))
 	}
-	s = m.segmentOf(t, m.crowded.Load())
 	var lengths []*psync.Word64
 	distances := make(map[uint64]int)
 	for i := range s.Buckets {
@@ -236,12 +268,12 @@ func TestMap_SplitByDistance(t *testing.T) {
 	for _, l := range lengths {
 		l.Store(^l.Load())
 	}
-	h := m.crowded.Load()
-	m.tend()
+	err := m.splitNow(0)
 	for _, l := range lengths {
 		l.Store(^l.Load())
 	}
-	require.Equal(t, s.Depth+1, m.segmentOf(t, h).Depth)
+	require.NoError(t, err)
+	require.Equal(t, s.Depth+1, m.segmentOf(t, 0).Depth)
 	for k := range keys {
 		v, ok := m.Load(k)
 		require.True(t, ok && v == k)
