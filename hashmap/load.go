@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 
+	"github.com/shmkit/shmkit/internal/fault"
 	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/psync"
 	"github.com/shmkit/shmkit/internal/tree"
@@ -92,6 +93,7 @@ func (m *Map[K, V]) LoadInto(k K, v *V) bool {
 	if differs != 0 {
 		return m.loadSlow(key, n, h, v)
 	}
+	fault.Pause()
 	mem.ReadInto(v, text.Add(pad8(n)))
 	if (head.version.Load()^version)|(m.version.Load()^d.Version)|(m.state.Load()^m.open.Load()) != 0 {
 		return m.loadAgain(key, n, h, v)

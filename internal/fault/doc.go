@@ -16,6 +16,10 @@
 // Both look at the same moment: after store k-1 and before store k. A run that
 // ends with Count() == n has n such moments, and one more after its last store.
 //
+// A reader stores nothing, so it has no ticks, and its death harms nobody; but what it
+// has read may be out of date when it goes on. Where a path has no other place for a
+// test to hold it, a [Pause] stands between its reads: SetPause(f) has f run there.
+//
 // The state is a handful of globals. Concurrent ticks are counted exactly, yet a
 // numbered tick means something only when one goroutine does the work, so tests
 // that arm this package run one after another. Ticks made by the hook itself are

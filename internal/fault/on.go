@@ -21,6 +21,7 @@ var (
 	killAt atomic.Int64                // the tick that is the last one; 0 is none
 	hook   atomic.Pointer[func(int64)] // called at each tick; nil is none
 	inHook atomic.Bool                 // ticks made by the hook do not count
+	pause  atomic.Pointer[func()]      // called once, by the next reader that pauses; nil is none
 )
 
 func init() {
@@ -50,6 +51,17 @@ func Tick() {
 	}
 }
 
+// Pause is where a reader may be held: what it has read until now can change before
+// it reads on.
+func Pause() {
+	if pause.Load() == nil {
+		return
+	}
+	if f := pause.Swap(nil); f != nil {
+		(*f)()
+	}
+}
+
 // Count returns the ticks since the process started or since Reset.
 func Count() int64 { return count.Load() }
 
@@ -57,6 +69,7 @@ func Count() int64 { return count.Load() }
 func Reset() {
 	killAt.Store(0)
 	hook.Store(nil)
+	pause.Store(nil)
 	inHook.Store(false)
 	count.Store(0)
 }
@@ -79,6 +92,15 @@ func SetHook(f func(tick int64)) {
 		return
 	}
 	hook.Store(&f)
+}
+
+// SetPause has f called once, where the next reader pauses; nil removes it.
+func SetPause(f func()) {
+	if f == nil {
+		pause.Store(nil)
+		return
+	}
+	pause.Store(&f)
 }
 
 func call(f func(int64), n int64) {
