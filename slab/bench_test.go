@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -149,7 +150,8 @@ func BenchmarkSlab_Replace(b *testing.B) {
 }
 
 // BenchmarkSlab_Full asks a full arena for one more block, or for a run: one of blocks of
-// 512 bytes, and one where a block is free in each page, which is of no use.
+// 512 bytes, and one where a block is free in each page, which is of no use. The first
+// refusal is apart: it looks at the pages that others keep blocks of.
 func BenchmarkSlab_Full(b *testing.B) {
 	for _, holes := range []bool{false, true} {
 		s := slab.Of(shmtest.Heap(b, benchOptions, shmtest.Unchecked))
@@ -166,11 +168,18 @@ func BenchmarkSlab_Full(b *testing.B) {
 		}
 		for _, n := range []uint64{64, 1024, 4096, 1 << 20, 1 << 40} {
 			b.Run(fmt.Sprintf("holes=%t/%d", holes, n), func(b *testing.B) {
-				for b.Loop() {
+				refused := func() {
 					if _, err := grab(s, n); err == nil {
 						b.Fatal("it is not full")
 					}
 				}
+				from := time.Now()
+				refused()
+				first := time.Since(from)
+				for b.Loop() {
+					refused()
+				}
+				b.ReportMetric(float64(first), "first-ns")
 			})
 		}
 	}
