@@ -26,8 +26,8 @@ const made = 1000
 type growth struct {
 	name     string
 	times    histogram
-	leanest  float64 // bytes of the segment for an entry, as measured at each twentieth part
-	fattest  float64
+	leanest  taken // as measured at each 200th part
+	fattest  taken
 	measured bool
 }
 
@@ -76,12 +76,12 @@ func growTo(n int, w io.Writer) error {
 		return err
 	}
 	all = append(all, g)
-	fmt.Fprintf(w, "\n%-32s %8s %8s %8s %10s %10s %10s  %s\n", fmt.Sprintf("Map insert, %d to %d keys", made, n), "ns", "p50", "p99", "p99.9", "p99.99", "most", "bytes an entry")
+	fmt.Fprintf(w, "\n%-32s %8s %8s %8s %10s %10s %10s  %s\n", fmt.Sprintf("Map insert, %d to %d keys", made, n), "ns", "p50", "p99", "p99.9", "p99.99", "most", "bytes an entry: blocks; all")
 	for _, g := range all {
 		t := &g.times
 		fmt.Fprintf(w, "%-32s %8.0f %8v %8v %10v %10v %10v", g.name, float64(t.sum)/float64(t.n), t.quantile(.5), t.quantile(.99), t.quantile(.999), t.quantile(.9999), t.most.Round(time.Microsecond))
 		if g.measured {
-			fmt.Fprintf(w, "  %.1f to %.1f", g.leanest, g.fattest)
+			fmt.Fprintf(w, "  %.1f to %.1f; %.1f to %.1f", g.leanest.blocks, g.fattest.blocks, g.leanest.all, g.fattest.all)
 		}
 		fmt.Fprintln(w)
 	}
@@ -122,13 +122,12 @@ func oursGrown(keys []string) (*growth, error) {
 	if err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
-	fat, lean := 0.0, 1e9
+	lean, fat := taken{1e9, 1e9}, taken{}
 	g := timed("shmkit Map[string, [64]byte]", keys, func(k string) error { return m.Store(k, blob{}) }, func(done int) {
-		s, wrong := m.Stats()
+		now, wrong := takenBy(a, m, done)
 		err = errors.Join(err, wrong)
-		each := float64(s.Bytes()) / float64(done)
-		fat, lean = max(fat, each), min(lean, each)
+		lean, fat = taken{min(lean.blocks, now.blocks), min(lean.all, now.all)}, taken{max(fat.blocks, now.blocks), max(fat.all, now.all)}
 	})
-	g.leanest, g.fattest, g.measured = lean, fat, fat > 0
+	g.leanest, g.fattest, g.measured = lean, fat, fat.all > 0
 	return g, errors.Join(err, m.Check(), m.Close(), a.Close())
 }

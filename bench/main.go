@@ -31,6 +31,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -54,10 +55,10 @@ func main() {
 	rounds := flag.Int("rounds", 7, "rounds of each structure")
 	round := flag.Duration("round", 50*time.Millisecond, "length of a round")
 	only := flag.String("only", "", "measure only sections whose title contains this")
-	grow := flag.Int("grow", 0, "measure instead what it costs to insert so many keys into a map made for 1000")
+	grow := flag.Int("grow", 0, "measure instead what it costs to insert so many keys into a map made for 1000, and what a quarter of them take of a segment")
 	flag.Parse()
 	if *grow > 0 {
-		exit(growTo(*grow, os.Stdout))
+		exit(errors.Join(growTo(*grow, os.Stdout), sizedFor(max(1, *grow/4), os.Stdout)))
 	}
 	c := config{[]int{1_000, 100_000}, max(1, *rounds), *round, *only}
 	if *full {

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,6 +23,23 @@ func TestRun(t *testing.T) {
 	if err := run(config{sizes: []int{1000}, rounds: 1, round: time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
+	requireNothingLeft(t)
+}
+
+// TestGrow times some insertions, and counts what some entries take.
+func TestGrow(t *testing.T) {
+	var out strings.Builder
+	if err := errors.Join(growTo(150_000, &out), sizedFor(30_000, &out)); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), " 0.0") || strings.Count(out.String(), "KiB") != 3 {
+		t.Error(out.String())
+	}
+	requireNothingLeft(t)
+}
+
+func requireNothingLeft(t *testing.T) {
+	t.Helper()
 	left, err := filepath.Glob(fmt.Sprintf("/dev/shm/*bench.%d.*", os.Getpid()))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left behind: %q, %v", left, err)
