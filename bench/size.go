@@ -14,15 +14,17 @@ import (
 // taken is what an entry takes of the segment, in bytes, counted in two ways.
 type taken struct {
 	blocks float64 // the blocks of the map
-	all    float64 // every page in use, with what is left over in it, and what describes pages and arena
+	all    float64 // every page in use, with what is left over in it, and its part of what describes pages and arena
 }
 
 // takenBy returns it for a map of n entries that has an arena for itself.
 func takenBy(a *arena.Arena, m *hashmap.Map[string, blob], n int) (taken, error) {
 	s, err := m.Stats()
 	of := slab.Of(a).Stats()
-	pages := int64(of.Pages-of.FreePages) * of.PageSize
-	return taken{float64(s.Bytes()) / float64(n), float64(pages+of.Metadata) / float64(n)}, err
+	used := int64(of.Pages-of.FreePages) * of.PageSize
+	// The table of an arena that can grow has its place from the start, and memory for the pages that are there.
+	table := of.Metadata * int64(of.Pages) / int64(of.MaxPages)
+	return taken{float64(s.Bytes()) / float64(n), float64(used+table) / float64(n)}, err
 }
 
 // sizedFor prints what n entries take in arenas that are made for them.
