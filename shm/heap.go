@@ -26,7 +26,7 @@ func Heap(o *Options) (*Segment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shm: heap segment: %w", err)
 	}
-	s := newHeap(make([]byte, p.reserve), p.size)
+	s := newHeap(heapMemory(p.reserve), p.size)
 	if p.prepare != nil {
 		if err := p.prepare(s); err != nil {
 			return nil, fmt.Errorf("shm: prepare heap segment: %w", err)
@@ -40,10 +40,15 @@ func Heap(o *Options) (*Segment, error) {
 // below the length of b means that length.
 func HeapBytes(b []byte, maxSize int64) *Segment {
 	size := int64(len(b))
-	all := make([]byte, wholePages(max(size, maxSize, 1)))
+	all := heapMemory(wholePages(max(size, maxSize, 1)))
 	copy(all, b)
 	return newHeap(all, size)
 }
+
+// heapMemory returns n bytes of zeros with one more behind them, that nobody uses: a block
+// of no bytes, as an empty value is, may begin at the end, and an address there has to
+// be one of this memory.
+func heapMemory(n int64) []byte { return make([]byte, n+1)[:n] }
 
 func newHeap(all []byte, size int64) *Segment {
 	h := &heap{byteLocks: psync.NewLocal()}
