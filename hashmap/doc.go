@@ -54,7 +54,7 @@
 //     long as they are marked as overflowed.
 //   - Distance of an entry: how many buckets behind its home it lies. It stands beside
 //     the tag, if it is one of 0 to 2, for those who split the segment.
-//   - Segment: a block of up to 255 buckets, 127 in one that has grown, for a range of
+//   - Segment: a block of up to 255 buckets, mostly 127 where it has grown, for a range of
 //     hashes. A chain does not leave its segment. One that is full is replaced by a
 //     larger one, or by two that share its range.
 //   - Directory: a word for each value of the high bits of a hash, that leads to

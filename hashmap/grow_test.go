@@ -237,6 +237,27 @@ func TestMap_SplitOfLongChain(t *testing.T) {
 	}
 }
 
+// A content that is exchanged for has segments as large as those the map grows by, and
+// enough of them.
+func TestReplaceAll_Roomy(t *testing.T) {
+	for _, n := range []uint64{2000, 20_000, 22_000, 50_000, 86_000} {
+		if n > 22_000 && (testing.Short() || mem.Race) {
+			break
+		}
+		a := shmtest.Heap(t, spacious)
+		m := create[uint64, uint64](t, a, "m", nil)
+		require.NoError(t, m.ReplaceAll(func(yield func(uint64, uint64) bool) {
+			for k := uint64(0); k < n && yield(k, k); k++ {
+			}
+		}))
+		slots, _ := m.shapeOf(t)
+		require.LessOrEqual(t, float64(n)/float64(slots), 0.73, "%d entries in %d slots", n, slots)
+		require.Greater(t, float64(n)/float64(slots), 0.3, "%d entries in %d slots", n, slots)
+		require.LessOrEqual(t, m.segmentOf(t, 0).Buckets, m.plan.most)
+		require.EqualValues(t, n, m.Len())
+	}
+}
+
 // A split reads the keys of those entries only whose distance from their home does not
 // stand in the tags: the others have lengths here that would be refused.
 func TestMap_SplitByDistance(t *testing.T) {

@@ -90,9 +90,10 @@ func equalValue(v, entry mem.Ptr, n uint64) bool {
 }
 
 // What each part of the hash is for: its high 20 bits stand in the slot, and the
-// first of them choose the stripe and the segment; so a segment is split without
-// a look at its entries, but for those that lie far from home. Bits 24 to 43 choose the bucket, bits 16 to 23 are the
-// tag. The low bits are weak.
+// first of them choose the stripe and the segment; so a segment is split without a
+// look at its entries, but for those of which the tags do not say how far from
+// home. Bits 24 to 43 choose the bucket, bits 16 to 23 are the tag. The low bits
+// are weak.
 
 func tagOf(h uint64) uint64    { return h >> 16 & 0xff }
 func slotBits(h uint64) uint64 { return h >> offsetBits }

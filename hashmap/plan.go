@@ -51,11 +51,16 @@ type sizes interface {
 	Geometry() pages.Geometry
 }
 
-// planFor shapes a map for so many entries at a load of 0.72, so that at 0.8,
-// where segments are split, few are by chance. Of the sizes of a segment it
-// takes one that wastes little, and gives many stripes.
+// planFor shapes a new map for so many entries.
 func planFor(capacity uint64, t sizes, arenaSize uint64) (plan, error) {
-	p, most := plan{capacity: capacity}, buckets(clamp(arenaSize/32, smallest, largest), t)
+	return planWithin(buckets(clamp(arenaSize/32, smallest, largest), t), capacity, t, arenaSize)
+}
+
+// planWithin shapes a map for so many entries at a load of 0.72, so that at 0.8,
+// where segments are split, few are by chance. Of the sizes of a segment, up to
+// most buckets, it takes one that wastes little, and gives many stripes.
+func planWithin(most, capacity uint64, t sizes, arenaSize uint64) (plan, error) {
+	p := plan{capacity: capacity}
 	need := capacity*100/(72*bucketSlots) + 1
 	best := ^uint64(0)
 	for bits := uint(1); bits <= tree.MaxBits; bits++ {

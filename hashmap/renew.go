@@ -64,13 +64,13 @@ func (m *Map[K, V]) ReplaceAll(seq iter.Seq2[K, V]) error {
 	}
 	p, err := m.plan, error(nil)
 	if p.limit == 0 {
-		p, err = planFor(max(uint64(len(all)), m.plan.capacity), m.floor.Pages, uint64(m.slab.MaxSize()))
+		p, err = planWithin(m.plan.most, max(uint64(len(all)), m.plan.capacity), m.floor.Pages, uint64(m.slab.MaxSize()))
 	}
 	if err != nil {
 		return fmt.Errorf("hashmap %q: %w", m.object.Name(), err)
 	}
 	for bits := max(p.bits, m.plan.stripeBits); ; bits++ {
-		err := m.renew(bits, min(p.buckets, m.plan.most), false, func(n *nursery) error {
+		err := m.renew(bits, p.buckets, false, func(n *nursery) error {
 			for k, v := range all {
 				if err := m.enter(n, &k, &v); err != nil {
 					return err
