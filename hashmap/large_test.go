@@ -15,14 +15,17 @@ import (
 )
 
 // vast is an arena for large values, not larger than a machine's shared memory is at
-// least; under the race detector, which looks at every word, an eighth of it.
+// least; under the race detector, which looks at every word, a sixteenth of it.
 func vast() *arena.Options {
 	o := &arena.Options{Size: 256 << 10, MaxSize: 48 << 20, Processes: 4, Objects: 8}
 	if mem.Race {
-		o.MaxSize /= 8
+		o.MaxSize /= 16
 	}
 	return o
 }
+
+// mib is what the tests call a MiB: a 48th of that.
+var mib = int(vast().MaxSize / 48)
 
 // overVast runs a test over every backing.
 func overVast(t *testing.T, test func(t *testing.T, a, b *arena.Arena)) {
@@ -67,7 +70,6 @@ func holdsOnly(t *testing.T, m *Map[string, []byte], k string, want []byte) {
 
 // Values about the size of a MiB, and of some, by one handle after the other.
 func TestLarge_Values(t *testing.T) {
-	mib := int(vast().MaxSize / 48) // under the race detector an eighth of one
 	text := noise(int64(3*mib + 1))
 	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
@@ -171,7 +173,7 @@ func noRoomFor(t *testing.T, m *Map[string, []byte], v []byte) {
 
 // Values that are strings.
 func TestLarge_Strings(t *testing.T) {
-	text := string(noise(2 << 20))
+	text := string(noise(int64(2 * mib)))
 	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, string](t, a, "m", nil), open[string, string](t, b, "m")
 		require.NoError(t, m.Store("k", text))
@@ -189,7 +191,7 @@ func TestLarge_Strings(t *testing.T) {
 func TestLarge_Keys(t *testing.T) {
 	long := string(noise(keyLimit + 1))
 	first, last := "x"+long[1:keyLimit], long[:keyLimit-1]+"x"
-	value := noise(1 << 20)
+	value := noise(int64(mib))
 	overVast(t, func(t *testing.T, a, b *arena.Arena) {
 		m, other := create[string, []byte](t, a, "m", nil), open[string, []byte](t, b, "m")
 		require.NoError(t, m.Store(long[:keyLimit], value))

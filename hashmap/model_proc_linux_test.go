@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/shmkit/shmkit/arena"
-	"github.com/shmkit/shmkit/internal/mem"
 	"github.com/shmkit/shmkit/internal/shmtest"
 )
 
@@ -425,9 +424,6 @@ var modelWorlds = map[string]func(t *testing.T, dir string){
 // TestModel_Processes is the model with each operation done by another process, chosen at
 // random: over shared memory, and over a file in any other place.
 func TestModel_Processes(t *testing.T) {
-	if mem.Race {
-		t.Skip("the detector sees one process")
-	}
 	for name, world := range modelWorlds {
 		t.Run(name, func(t *testing.T) {
 			t.Run("shared memory", func(t *testing.T) { world(t, "") })
